@@ -1,0 +1,75 @@
+"""``flask …``: what an administrator does from a terminal."""
+
+import signal
+from datetime import timedelta
+from threading import Event
+from typing import cast
+
+import click
+import structlog
+from alembic import command
+from flask import Flask, current_app
+
+from app import migrate, wiring
+from app.kernel import clock, outbox
+from app.kernel.db import Database
+from app.kernel.settings import Settings
+
+log = structlog.get_logger()
+
+
+@click.command("migrate")
+@click.option("--to", default="head", help="Revision to go to.")
+def migrate_command(to: str) -> None:
+    """Bring the database to the newest revision."""
+    settings = cast("Settings", current_app.extensions["settings"])
+    command.upgrade(migrate.configuration(settings.database_url), to)
+    click.echo(f"database of {settings.city_code} is at {to}")
+
+
+@click.command("worker")
+@click.option("--once", is_flag=True, help="Deliver what is due and run every job once, then stop.")
+def worker_command(once: bool) -> None:
+    """Deliver events and run the scheduled jobs until told to stop."""
+    database = cast("Database", current_app.extensions["database"])
+    settings = cast("Settings", current_app.extensions["settings"])
+    stop = Event()
+    if not once:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+    due = {job.name: clock.now() for job in wiring.JOBS}
+    while not stop.is_set():
+        busy = _deliver(database, stop)
+        for job in wiring.JOBS:
+            if due[job.name] <= clock.now():
+                due[job.name] = clock.now() + timedelta(seconds=job.every_seconds)
+                _run(job, database, settings)
+        if once:
+            return
+        if not busy:
+            stop.wait(0.2)
+
+
+def _deliver(database: Database, stop: Event) -> bool:
+    """Deliver what is due; whether there was anything."""
+    busy = False
+    try:
+        while not stop.is_set() and outbox.deliver_one(database, wiring.HANDLERS, now=clock.now()):
+            busy = True
+    except Exception as error:
+        log.warning("worker.delivery", exc_info=error)
+        stop.wait(1)
+    return busy
+
+
+def _run(job: wiring.Job, database: Database, settings: Settings) -> None:
+    try:
+        job.run(database, settings)
+    except Exception as error:
+        log.warning("worker.job", job=job.name, exc_info=error)
+
+
+def install(app: Flask) -> None:
+    """Add the commands to ``flask``."""
+    app.cli.add_command(migrate_command)
+    app.cli.add_command(worker_command)

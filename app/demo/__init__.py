@@ -1,0 +1,1 @@
+"""The demonstration: two cities and the province, their people and how they are started."""

@@ -1,0 +1,44 @@
+"""The composition root: the one place that knows every part."""
+
+from flask_login import LoginManager
+from flask_openapi3 import Info, OpenAPI
+
+from app import cli
+from app.kernel import logs
+from app.kernel.db import Database
+from app.kernel.settings import Settings
+from app.web import auth, health, i18n, problems, security
+
+API_VERSION = "1.0.0"
+
+
+def create_app(settings: Settings, *, database: Database | None = None) -> OpenAPI:
+    """One city (or the hub) as a WSGI application."""
+    logs.configure(settings.log_level)
+    app = OpenAPI(
+        "portal",
+        info=Info(title="Unified citizen card API", version=API_VERSION),
+        static_folder="static",
+        template_folder="templates",
+        doc_ui=False,
+        validation_error_callback=lambda error: problems.answer(problems.invalid_from(error)),
+    )
+    app.extensions["settings"] = settings
+    app.extensions["database"] = database or Database(
+        settings.database_url, role=settings.database_application_role, pool_size=settings.database_pool_size
+    )
+    security.install(app, settings)
+    i18n.install(app)
+    login = LoginManager(app)
+    login.session_protection = "basic"
+    login.user_loader(lambda _: None)
+    auth.install(app)
+    problems.install(app)
+    app.register_blueprint(health.blueprint)
+    register(app, settings)
+    cli.install(app)
+    return app
+
+
+def register(app: OpenAPI, settings: Settings) -> None:
+    """Mount the APIs and screens. Blueprints only; grouped by floor."""

@@ -1,0 +1,98 @@
+"""The database: one declarative base, one ``Database`` per process, one transaction per edge."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from sqlalchemy import DateTime, Engine, MetaData, Text, Uuid, create_engine
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+from app.kernel.errors import Refusal
+
+SCHEMAS: Final = ("app", "card", "services")
+
+Json = dict[str, Any]  # the only door through which untyped documents enter a column
+
+
+class Base(DeclarativeBase):
+    """Base of all tables. Each names its schema: ``app``, ``card`` or ``services``."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        datetime: DateTime(timezone=True),
+        UUID: Uuid(),
+        str: Text(),
+        Json: JSONB(),
+        list[str]: JSONB(),
+    }
+
+
+_constraint_refusals: dict[str, type[Refusal]] = {}
+
+
+def refuse_on_constraint(name: str, refusal: type[Refusal]) -> None:
+    """Let a violation of the constraint ``name`` surface from ``transaction()`` as ``refusal``."""
+    _constraint_refusals[name] = refusal
+
+
+def as_refusal(error: IntegrityError) -> Refusal | None:
+    """The refusal declared for the violated constraint, or none where the violation is a bug."""
+    diag = getattr(error.orig, "diag", None)
+    kind = _constraint_refusals.get(getattr(diag, "constraint_name", None) or "")
+    return kind(str(error.orig)) if kind else None
+
+
+def psycopg_url(url: str) -> str:
+    """``postgresql://…`` or ``postgres://…`` as SQLAlchemy's psycopg 3 address."""
+    scheme, rest = url.split("://", 1)
+    return url if "+" in scheme else f"postgresql+psycopg://{rest}"
+
+
+class Database:
+    """The city's database as one process sees it."""
+
+    def __init__(self, url: str, *, role: str | None = None, pool_size: int = 10) -> None:
+        """Connect lazily to ``url``; take ``role`` for the life of every connection (``RESET ROLE`` returns to it)."""
+        options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+        if role:
+            options += f" -c role={role}"
+        self.engine: Engine = create_engine(
+            psycopg_url(url),
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_pre_ping=True,
+            connect_args={"options": options},
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session of its own whose transaction commits when the block ends and rolls back when it raises.
+
+        A violated constraint that the domain declared with :func:`refuse_on_constraint` raises that refusal.
+        """
+        with self._sessions() as session:
+            try:
+                with session.begin():
+                    yield session
+            except IntegrityError as error:
+                refusal = as_refusal(error)
+                if refusal is None:
+                    raise
+                raise refusal from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()

@@ -1,0 +1,1 @@
+"""What every request shares: transactions, access, problems, security headers, languages. Flask, but no domain."""

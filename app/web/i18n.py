@@ -1,0 +1,87 @@
+"""Two languages, complete: ``zh_Hans_CN`` and ``en`` (the message ids).
+
+Catalogues are ``.po`` files, one per audience under ``portal/translations/<audience>/``, read straight into memory at
+start: there is no compiled copy that could be stale.
+"""
+
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+from babel.core import Locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.support import Translations
+from flask import Flask, Response, g, request
+from flask_babel import Babel, Domain, get_locale, gettext
+
+LANGUAGES: Final = ("zh_Hans_CN", "en")
+DEFAULT: Final = "zh_Hans_CN"
+COOKIE: Final = "language"
+TRANSLATIONS: Final = Path(__file__).parents[2] / "portal" / "translations"
+
+
+def load(language: str, root: Path = TRANSLATIONS) -> Translations:
+    """All catalogues of one language merged; a later audience may not change a sentence of an earlier one."""
+    merged = Translations()
+    for path in sorted(root.glob(f"*/{language}/LC_MESSAGES/messages.po")):
+        with path.open("rb") as file:
+            compiled = BytesIO()
+            write_mo(compiled, read_po(file, locale=language))
+        compiled.seek(0)
+        merged.merge(Translations(compiled))
+    return merged
+
+
+class MemoryDomain(Domain):
+    """A gettext domain whose catalogues were read once at start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loaded = {language: load(language) for language in LANGUAGES}
+
+    def get_translations(self) -> Translations:
+        """The catalogue of this request's language."""
+        return self._loaded[language()]
+
+
+def choose() -> str:
+    """``?lang=`` for one request and from then on; the cookie; what the browser prefers; Chinese."""
+    asked = request.args.get("lang") or request.cookies.get(COOKIE)
+    if asked in LANGUAGES:
+        return asked
+    best = request.accept_languages.best_match(["zh-CN", "zh", "zh-Hans-CN", "en"], default="zh-CN")
+    return "en" if best == "en" else DEFAULT
+
+
+def language() -> str:
+    """The language of this request: one of ``LANGUAGES``."""
+    found = get_locale()
+    return "en" if found is not None and found.language == "en" else DEFAULT
+
+
+def locale() -> Locale:
+    """The same as a babel locale, for formatting."""
+    return Locale.parse(language())
+
+
+def translate(message: str, **params: object) -> str:
+    """A message id in the request's language with ``%(name)s`` placeholders filled."""
+    return str(gettext(message, **params)) if message else ""
+
+
+def install(app: Flask) -> None:
+    """Set babel up and remember a language that was asked for."""
+    babel = Babel(app, locale_selector=choose, default_locale=DEFAULT, default_timezone="Asia/Shanghai")
+    babel.domain_instance = MemoryDomain()
+
+    @app.after_request
+    def remember(response: Response) -> Response:
+        asked = request.args.get("lang")
+        if asked in LANGUAGES and asked != request.cookies.get(COOKIE):
+            response.set_cookie(COOKIE, asked, max_age=31_536_000, samesite="Lax", secure=app.config["SESSION_COOKIE_SECURE"])
+        return response
+
+    @app.before_request
+    def announce() -> None:
+        g.language = language()

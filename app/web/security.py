@@ -1,0 +1,124 @@
+"""Headers, form tokens, rate limits and cookies."""
+
+import secrets
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from flask import Flask, Response, g, request
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from app.kernel.errors import Invalid, msg
+from app.kernel.ids import new_id
+from app.kernel.settings import Settings
+from app.web.auth import Caller, access_of
+from app.web.problems import answer
+
+csrf: Final = CSRFProtect()
+limiter: Final = Limiter(
+    get_remote_address, default_limits=[], storage_uri="memory://", strategy="moving-window", headers_enabled=True
+)
+
+UPLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class FormExpired(Invalid):
+    """The form's token is missing or too old."""
+
+    code = "form-expired"
+    sentence = msg("This form was open for too long. Go back, reload the page and send it again; what you saved is kept.")
+    status = 400
+
+
+def csp_nonce() -> str:
+    """The nonce that inline scripts and styles of this response carry."""
+    if "csp_nonce" not in g:
+        g.csp_nonce = secrets.token_urlsafe(16)
+    return str(g.csp_nonce)
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    stripe = settings.stripe_public_base
+    policy = {
+        "default-src": "'none'",
+        "script-src": f"'self' 'nonce-{csp_nonce()}' {stripe}",
+        "style-src": f"'self' 'nonce-{csp_nonce()}'",
+        "img-src": "'self' data:",
+        "font-src": "'self'",
+        "connect-src": f"'self' {stripe} {settings.stripe_api_base}",
+        "frame-src": stripe,
+        "manifest-src": "'self'",
+        "worker-src": "'self'",
+        "form-action": "'self'",
+        "base-uri": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    headers = {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "same-origin",
+        "Permissions-Policy": "camera=(self), geolocation=(self), microphone=(), payment=(self)",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+    if settings.cookie_secure:
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    return headers
+
+
+def install(app: Flask, settings: Settings) -> None:
+    """Configure cookies, form tokens, limits, proxies, request ids and headers."""
+    app.config.update(
+        SECRET_KEY=settings.secret_key.get_secret_value(),
+        SESSION_COOKIE_NAME=f"session_{settings.city_code}",  # several cities on one host must not share a session
+        SESSION_COOKIE_SECURE=settings.cookie_secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        REMEMBER_COOKIE_NAME=f"remember_{settings.city_code}",
+        PERMANENT_SESSION_LIFETIME=timedelta(hours=12),
+        MAX_CONTENT_LENGTH=UPLOAD_BYTES_MAX,
+        MAX_FORM_MEMORY_SIZE=2 * 1024 * 1024,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_CHECK_DEFAULT=False,
+        RATELIMIT_ENABLED=True,
+    )
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    csrf.init_app(app)
+    limiter.init_app(app)
+
+    @app.before_request
+    def identify() -> None:
+        g.request_id = str(new_id())
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=g.request_id, city=settings.city_code)
+
+    @app.before_request
+    def protect_forms() -> None:
+        # Machines carry their own proof; only a browser's session can be borrowed by a foreign page.
+        access = access_of(app.view_functions.get(request.endpoint or ""))
+        if (
+            access is not None
+            and access.caller in (Caller.ANYONE, Caller.PERSON)
+            and not request.path.startswith(("/api/", "/oauth/token", "/.well-known/", "/webhooks/"))
+        ):
+            csrf.protect()
+
+    @app.errorhandler(CSRFError)
+    def expired(error: CSRFError) -> Response:
+        return answer(FormExpired(error.description or ""))
+
+    @app.after_request
+    def harden(response: Response) -> Response:
+        for name, value in _headers(settings).items():
+            response.headers.setdefault(name, value)
+        response.headers["X-Request-Id"] = g.get("request_id", "")
+        if request.endpoint != "static" and "Cache-Control" not in response.headers:
+            response.headers["Cache-Control"] = "no-store"
+        return response
+
+    app.jinja_env.globals["csp_nonce"] = csp_nonce

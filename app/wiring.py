@@ -1,0 +1,27 @@
+"""Event → action, in one table. *Down by call, up by event*: a floor never calls a floor above it; it emits, and this maps.
+
+Each entry is ``"noun.happened": handler`` with ``handler(session, payload)`` in a door of a package. A test holds that every
+event emitted anywhere has a handler here and that every handler here is emitted.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from app.kernel.db import Database
+from app.kernel.outbox import Handler
+from app.kernel.settings import Settings
+
+HANDLERS: Final[dict[str, Handler]] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Something the worker repeats: ``run(database, settings)`` every ``every_seconds``; each run is idempotent."""
+
+    name: str
+    every_seconds: int
+    run: Callable[[Database, Settings], None]
+
+
+JOBS: Final[tuple[Job, ...]] = ()

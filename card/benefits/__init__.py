@@ -1,0 +1,1 @@
+"""Contributions, pensions and allowances, payment runs."""

@@ -1,0 +1,1 @@
+"""Issue, activate, block, replace, expire; the deny list and its deltas."""

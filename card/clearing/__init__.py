@@ -1,0 +1,1 @@
+"""Files, matching, netting, positions, settlement, breaks, disputes."""

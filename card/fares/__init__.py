@@ -1,0 +1,1 @@
+"""Tariffs (GTFS and extensions) and the pure fare engine."""

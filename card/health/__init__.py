@@ -1,0 +1,1 @@
+"""Coverage, catalogues, filings, claims."""

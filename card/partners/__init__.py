@@ -1,0 +1,1 @@
+"""Federated cities: trust, keys, agreements, signed messages."""

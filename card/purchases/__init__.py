@@ -1,0 +1,1 @@
+"""Merchants and utilities: bills, point-of-sale payments, refunds."""

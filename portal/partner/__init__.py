@@ -1,0 +1,1 @@
+"""Screens of a partner city and the hub."""

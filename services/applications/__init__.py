@@ -1,0 +1,1 @@
+"""Draft, submitted, decided: casework and deadlines."""

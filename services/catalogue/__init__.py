@@ -1,0 +1,1 @@
+"""Service items: versioned definitions, forms, eligibility, fees, evidence, clocks."""

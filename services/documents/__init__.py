@@ -1,0 +1,1 @@
+"""Uploads, certificates issued, public verification."""

@@ -1,0 +1,1 @@
+"""Inbox, e-mail: templates, sending, receipts."""

@@ -1,0 +1,1 @@
+"""Stripe: intents, refunds, webhooks, daily matching."""

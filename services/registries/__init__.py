@@ -1,0 +1,1 @@
+"""Base registries and data exchange, and who saw my data."""

@@ -1,0 +1,129 @@
+"""Fixtures: one embedded PostgreSQL a test run, one migrated template, one fresh database a test that asks for it."""
+
+import base64
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy.orm import Session
+
+from app import migrate
+from app.demo import postgres
+from app.factory import create_app
+from app.kernel.db import Database
+from app.kernel.settings import Settings
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+TEMPLATE = "city_template"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of published vectors and feeds beside the project; CI always has it."""
+    if not SHARED.is_dir():
+        assert not os.environ.get("CI"), f"{SHARED} is missing in CI"
+        pytest.skip("left out: ../shared/data is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+    """Address of the test server's maintenance database (one server a test worker)."""
+    given = os.environ.get("TEST_DATABASE_URL")
+    if given:
+        return given
+    server = postgres.start(tmp_path_factory.getbasetemp() / f"pg-{worker_id}")
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM SET fsync = off")  # tests that need durability say so and start their own
+        connection.execute("SELECT pg_reload_conf()")
+    return str(server.get_uri())
+
+
+def with_database(url: str, name: str) -> str:
+    """``url`` with its database replaced."""
+    return psycopg.conninfo.make_conninfo(url, dbname=name) if "://" not in url else _swap(url, name)
+
+
+def _swap(url: str, name: str) -> str:
+    head, _, query = url.partition("?")
+    base = head.rsplit("/", 1)[0]
+    return f"{base}/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture(scope="session")
+def template(server_url: str, worker_id: str) -> str:
+    """A migrated database to copy."""
+    name = f"{TEMPLATE}_{worker_id}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate.upgrade(with_database(server_url, name))
+    return name
+
+
+def fresh(server_url: str, template: str, name: str) -> str:
+    """A copy of the template; the address of its owner."""
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
+    return with_database(server_url, name)
+
+
+@pytest.fixture
+def database_url(server_url: str, template: str, worker_id: str) -> str:
+    """A fresh, migrated, empty database."""
+    return fresh(server_url, template, f"city_{worker_id}")
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The fresh database as the application sees it (its own, limited role)."""
+    opened = Database(database_url, role="city_app", pool_size=5)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def session(database: Database) -> Iterator[Session]:
+    """One transaction on the fresh database, committed at the end of the test."""
+    with database.transaction() as opened:
+        yield opened
+
+
+def make_settings(database_url: str, tmp_path: Path, **changes: object) -> Settings:
+    """Settings of a test city."""
+    values: dict[str, object] = {
+        "database_url": database_url,
+        "data_dir": tmp_path / "var",
+        "secret_key": SecretStr("test-" * 8),
+        "field_key": SecretStr(base64.b64encode(b"k" * 32).decode()),
+        "demonstration": True,
+        "stripe_api_base": "http://localhost:8420",
+    }
+    return Settings(**{**values, **changes})
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> Settings:
+    """Settings of Nanjing on the fresh database."""
+    return make_settings(database_url, tmp_path)
+
+
+@pytest.fixture
+def app(settings: Settings, database: Database) -> Flask:
+    """Nanjing as an application."""
+    made = create_app(settings, database=database)
+    made.config.update(TESTING=True, RATELIMIT_ENABLED=False, WTF_CSRF_ENABLED=False)
+    return made
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """A browser without JavaScript."""
+    return app.test_client()

@@ -54,7 +54,7 @@ def _deliver(database: Database, stop: Event) -> bool:
     """Deliver what is due; whether there was anything."""
     busy = False
     try:
-        while not stop.is_set() and outbox.deliver_one(database, wiring.HANDLERS, now=clock.now()):
+        while not stop.is_set() and outbox.deliver_one(database, wiring.HANDLERS, wiring.COURIERS, now=clock.now()):
             busy = True
     except Exception as error:
         log.warning("worker.delivery", exc_info=error)

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from app.kernel.db import Database
-from app.kernel.outbox import Handler
+from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
 
 HANDLERS: Final[dict[str, Handler]] = {}
+
+COURIERS: Final[dict[str, Courier]] = {}  # these speak to the network, outside any transaction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,8 @@
 """The outbox: events written in the caller's transaction and delivered by the worker at least once.
 
-``app/wiring.py`` is the one table that maps an event's name to the action it causes. A handler runs in a transaction of its own
-together with the mark that the event is done, so a handler that is itself idempotent is applied exactly once.
+``app/wiring.py`` is the one table that maps an event's name to what it causes. A *handler* runs in a transaction of its own together
+with the mark that the event is done, so it is applied exactly once. A *courier* speaks to the network: it runs outside any
+transaction under a lease and may run twice after a crash, so what it sends carries an idempotency key.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from app.kernel.db import Base, Database, Json
 from app.kernel.ids import new_id
 
 Handler = Callable[[Session, Json], None]
+Courier = Callable[[Database, Json], None]
 
 RETRY_SECONDS: Final = (1, 5, 15, 60, 300, 1800)
+LEASE: Final = timedelta(minutes=2)
 log = structlog.get_logger()
 
 
@@ -48,7 +51,7 @@ def emit(session: Session, name: str, payload: Json, *, at: datetime, due_at: da
     return event_id
 
 
-def deliver_one(database: Database, handlers: Mapping[str, Handler], *, now: datetime) -> bool:
+def deliver_one(database: Database, handlers: Mapping[str, Handler], couriers: Mapping[str, Courier], *, now: datetime) -> bool:
     """Deliver the oldest event that is due; answer whether there was one.
 
     The row is locked while its handler runs (``SKIP LOCKED`` lets other workers pass). A failure is kept on the row and tried
@@ -65,19 +68,32 @@ def deliver_one(database: Database, handlers: Mapping[str, Handler], *, now: dat
         ).one_or_none()
         if event is None:
             return False
-        try:
-            with session.begin_nested():
-                handlers[event.name](session, event.payload)
-        except Exception as error:  # noqa: BLE001  whatever a handler raises is kept and tried again
-            failure = error
-            delay = RETRY_SECONDS[min(event.attempts, len(RETRY_SECONDS) - 1)]
-            event.attempts += 1
-            event.error = f"{type(error).__name__}: {error}"[:2000]
-            event.due_at = now + timedelta(seconds=delay)
+        name, event_id, payload = event.name, event.id, event.payload
+        if name in couriers:
+            event.due_at = now + LEASE
         else:
-            event.done_at = now
-            event.error = None
-        name, event_id, attempts = event.name, event.id, event.attempts
+            try:
+                with session.begin_nested():
+                    handlers[name](session, payload)
+            except Exception as error:  # noqa: BLE001  whatever a handler raises is kept and tried again
+                failure = error
+            _note(event, failure, now)
+    if name in couriers:
+        try:
+            couriers[name](database, payload)
+        except Exception as error:  # noqa: BLE001  the same for a courier
+            failure = error
+        with database.transaction() as session:
+            _note(session.get_one(OutboxEvent, event_id), failure, now)
     if failure is not None:
-        log.warning("outbox.failed", event_name=name, event_id=str(event_id), attempts=attempts, exc_info=failure)
+        log.warning("outbox.failed", event_name=name, event_id=str(event_id), exc_info=failure)
     return True
+
+
+def _note(event: OutboxEvent, failure: Exception | None, now: datetime) -> None:
+    if failure is None:
+        event.done_at, event.error = now, None
+        return
+    event.due_at = now + timedelta(seconds=RETRY_SECONDS[min(event.attempts, len(RETRY_SECONDS) - 1)])
+    event.attempts += 1
+    event.error = f"{type(failure).__name__}: {failure}"[:2000]

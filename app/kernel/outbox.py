@@ -1,8 +1,8 @@
 """The outbox: events written in the caller's transaction and delivered by the worker at least once.
 
-``app/wiring.py`` is the one table that maps an event's name to what it causes. A *handler* runs in a transaction of its own together
-with the mark that the event is done, so it is applied exactly once. A *courier* speaks to the network: it runs outside any
-transaction under a lease and may run twice after a crash, so what it sends carries an idempotency key.
+``app/wiring.py`` is the one table that maps an event's name to what it causes. A *handler* runs in a transaction of its own
+together with the mark that the event is done, so it is applied exactly once. A *courier* speaks to the network: it runs
+outside any transaction under a lease and may run twice after a crash, so what it sends carries an idempotency key.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,13 +1,14 @@
 """The composition root: the one place that knows every part."""
 
-from flask_login import LoginManager
 from flask_openapi3 import Info, OpenAPI
 
 from app import cli
 from app.kernel import logs
 from app.kernel.db import Database
+from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
+from portal.public import sessions
 
 API_VERSION = "1.0.0"
 
@@ -27,11 +28,10 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     app.extensions["database"] = database or Database(
         settings.database_url, role=settings.database_application_role, pool_size=settings.database_pool_size
     )
+    equip(app.extensions["database"], sealer_from(settings))
     security.install(app, settings)
     i18n.install(app)
-    login = LoginManager(app)
-    login.session_protection = "basic"
-    login.user_loader(lambda _: None)
+    sessions.install(app)
     auth.install(app)
     problems.install(app)
     app.register_blueprint(health.blueprint)

@@ -1,5 +1,7 @@
 """Every table of the product, imported in one place for migrations and the drift test."""
+# ruff: noqa: F401
 
 import app.kernel.audit
 import app.kernel.outbox
-import app.web.idempotency  # noqa: F401
+import app.web.idempotency
+import services.people.models

@@ -17,10 +17,12 @@ from app import migrate
 from app.demo import postgres
 from app.factory import create_app
 from app.kernel.db import Database
+from app.kernel.sealing import Sealer, equip
 from app.kernel.settings import Settings
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEMPLATE = "city_template"
+FIELD_KEY = b"k" * 32
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,7 @@ def database_url(server_url: str, template: str, worker_id: str) -> str:
 def database(database_url: str) -> Iterator[Database]:
     """The fresh database as the application sees it (its own, limited role)."""
     opened = Database(database_url, role="city_app", pool_size=5)
+    equip(opened, Sealer(FIELD_KEY))
     yield opened
     opened.close()
 
@@ -102,7 +105,7 @@ def make_settings(database_url: str, tmp_path: Path, **changes: object) -> Setti
         "database_url": database_url,
         "data_dir": tmp_path / "var",
         "secret_key": SecretStr("test-" * 8),
-        "field_key": SecretStr(base64.b64encode(b"k" * 32).decode()),
+        "field_key": SecretStr(base64.b64encode(FIELD_KEY).decode()),
         "demonstration": True,
         "stripe_api_base": "http://localhost:8420",
     }

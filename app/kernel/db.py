@@ -75,6 +75,7 @@ class Database:
             pool_pre_ping=True,
             connect_args={"options": options},
         )
+        self.info: dict[Any, Any] = {}  # what every session of this database carries in ``session.info``
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -83,7 +84,7 @@ class Database:
 
         A violated constraint that the domain declared with :func:`refuse_on_constraint` raises that refusal.
         """
-        with self._sessions() as session:
+        with self._sessions(info=self.info) as session:
             try:
                 with session.begin():
                     yield session

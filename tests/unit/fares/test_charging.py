@@ -102,7 +102,7 @@ def suzhou(**changes: object) -> Tariff:
 
 def tap(kind: str, stop: str, minute: float, *, operator: str = "sz-metro", token: str = "", key: str = "") -> Tap:
     at = MORNING + timedelta(minutes=minute)
-    return Tap(key=key or f"{kind}-{stop}-{minute}", at=at, kind=kind, operator=operator, stop_id=stop, token=token)
+    return Tap(key=key or f"{kind}-{stop}-{minute}{token}", at=at, kind=kind, operator=operator, stop_id=stop, token=token)
 
 
 def ride(begin: str, end: str, minute: float, length: float = 40) -> list[Tap]:
@@ -298,7 +298,7 @@ def test_a_replayed_credential_travels_once() -> None:
     taps = [tap("entry", "A", 0, token="k:1"), tap("entry", "D", 1, token="k:1"), tap("exit", "B", 40, token="k:2")]
     result = charge(taps, Tariffs.of(suzhou()), SUZHOU)
     assert result.total_minor == 570
-    assert result.replays == ("entry-D-1",)
+    assert result.replays == ("entry-D-1k:1",)
 
 
 @pytest.mark.parametrize("taps", [[tap("entry", "A", 0, operator="nobody")], [*ride("A", "Z", 0)]])

@@ -1,0 +1,303 @@
+"""What a phone shows at a gate: a static part signed by the city and a dynamic part signed by the phone.
+
+*Static*: COSE_Sign1 by the issuing city over number, validity, entitlements (each with its scope and expiry), status index and
+the phone's public key. *Dynamic*: ``[time, counter]`` signed by the phone over domain ‖ static ‖ dynamic, renewed every few
+seconds. Both together travel as ``CC1:`` and Base45 (RFC 9285), which an alphanumeric QR carries at 5.5 bits a character.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+import base45
+
+from card.credentials import card_number, cose, wire
+from card.credentials.card_number import CardNumber
+from card.credentials.cose import ALLOWED, Algorithm, Sign1
+from card.credentials.keys import KeyRing, PrivateKey, key_id, public_from_raw, raw_public
+from card.credentials.reasons import CredentialRefused, Reason
+
+PREFIX: Final = "CC1:"
+DOMAIN: Final = b"citizen-card/dynamic/1\x00"
+TEXT_MAX: Final = 2048
+
+CODE_AGE_MAX: Final = timedelta(seconds=60)
+CODE_AHEAD_MAX: Final = timedelta(seconds=30)
+
+EPOCH: Final = date(1970, 1, 1)
+
+
+class Use(IntEnum):
+    """What a credential is for."""
+
+    PHONE = 0  # bound to a phone's key; for gates
+    KIOSK = 1  # one layer, signed by the city for a few minutes; for a kiosk's screen or a feature phone; for gates
+    PRINTED = 2  # one layer, valid long; for desks and inspection, never for gates
+
+
+GATE_USES: Final = frozenset({Use.PHONE, Use.KIOSK})
+
+
+class EntitlementCode(StrEnum):
+    """Entitlements known to every city. A city may add codes of its own: they travel as text."""
+
+    SENIOR_60 = "senior-60"
+    SENIOR_70 = "senior-70"
+    STUDENT = "student"
+    DISABLED = "disabled"
+    VETERAN = "veteran"
+    MONTH_PASS_20 = "month-pass-20"  # noqa: S105  a travel pass
+    MONTH_PASS_30 = "month-pass-30"  # noqa: S105  a travel pass
+    MONTH_PASS_50 = "month-pass-50"  # noqa: S105  a travel pass
+    DAY_PASS = "day-pass"  # noqa: S105  a travel pass
+
+
+_NUMBER_OF_CODE: Final[dict[str, int]] = {code.value: number for number, code in enumerate(EntitlementCode)}
+_CODE_OF_NUMBER: Final = {number: code for code, number in _NUMBER_OF_CODE.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entitlement:
+    """A right of the holder: where it holds (a city's code, or a province's ending in 0000) and its last civil day."""
+
+    code: str
+    scope_city: str
+    expires_on: date
+
+    def holds(self, city: str, on: date) -> bool:
+        """Whether it may be used in ``city`` on the civil day ``on``."""
+        in_scope = self.scope_city == city or (self.scope_city.endswith("0000") and self.scope_city[:2] == city[:2])
+        return in_scope and on <= self.expires_on
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Static:
+    """The part signed by the city. ``device_key`` is the phone's raw public key, empty for one-layer uses."""
+
+    issuer: str
+    number: CardNumber
+    issued_at: datetime
+    expires_at: datetime
+    status_index: int
+    entitlements: tuple[Entitlement, ...] = ()
+    device_key: bytes = b""
+    use: Use = Use.PHONE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Presentation:
+    """A verified presentation of a card. ``counter`` strictly rises per ``device_kid`` (0 and empty for one-layer uses)."""
+
+    static: Static
+    issuer_kid: bytes
+    device_kid: bytes
+    shown_at: datetime
+    counter: int
+    raw: bytes
+
+    @property
+    def number(self) -> CardNumber:
+        """The card's number."""
+        return self.static.number
+
+    @property
+    def replay_key(self) -> bytes:
+        """Whose counter this is: the phone's key, or for one-layer uses the credential itself."""
+        return self.device_kid or b"card" + int(self.static.number).to_bytes(8, "big")
+
+
+_ISSUER, _NUMBER, _EXPIRES, _ISSUED, _DEVICE, _ENTITLEMENTS, _STATUS, _USE = 1, 2, 4, 6, 8, -1, -2, -3
+
+
+def sign_static(static: Static, key: PrivateKey) -> Sign1:
+    """The static part signed with the issuing city's key."""
+    assert static.issuer == card_number.issuing_city(static.number), "a city signs its own cards"
+    assert (static.use is Use.PHONE) == bool(static.device_key), "a phone's credential names the phone's key"
+    claims: dict[int, Any] = {
+        _ISSUER: int(static.issuer),
+        _NUMBER: int(static.number),
+        _ISSUED: int(static.issued_at.timestamp()),
+        _EXPIRES: int(static.expires_at.timestamp()),
+        _STATUS: static.status_index,
+    }
+    if static.device_key:
+        claims[_DEVICE] = static.device_key
+    if static.use is not Use.PHONE:
+        claims[_USE] = int(static.use)
+    if static.entitlements:
+        claims[_ENTITLEMENTS] = [
+            [_NUMBER_OF_CODE.get(held.code, held.code), int(held.scope_city), (held.expires_on - EPOCH).days]
+            for held in static.entitlements
+        ]
+    return cose.sign(key, wire.write(claims), kid=key_id(_raw_of(key)))
+
+
+def _raw_of(key: PrivateKey) -> bytes:
+    return raw_public(key.public_key())
+
+
+def _static_from(payload: bytes) -> Static:
+    """A static part from its claims; refuses as ``malformed``."""
+    claims = wire.read(payload)
+    try:
+        return Static(
+            issuer=f"{wire.field(claims, _ISSUER, int):06d}",
+            number=card_number.parse(str(wire.field(claims, _NUMBER, int))),
+            issued_at=datetime.fromtimestamp(wire.field(claims, _ISSUED, int), tz=UTC),
+            expires_at=datetime.fromtimestamp(wire.field(claims, _EXPIRES, int), tz=UTC),
+            status_index=wire.field(claims, _STATUS, int),
+            entitlements=tuple(_entitlement(entry) for entry in claims.get(_ENTITLEMENTS, ())),
+            device_key=wire.field(claims, _DEVICE, bytes) if _DEVICE in claims else b"",
+            use=Use(claims.get(_USE, 0)),
+        )
+    except (ValueError, TypeError, OverflowError, OSError) as error:
+        raise CredentialRefused(Reason.MALFORMED, f"static part: {error}") from error
+
+
+def _entitlement(entry: object) -> Entitlement:
+    match entry:
+        case [int() | str() as code, int() as scope, int() as day]:
+            known = code if isinstance(code, str) else _CODE_OF_NUMBER.get(code, f"unknown-{code}")
+            return Entitlement(code=known, scope_city=f"{scope:06d}", expires_on=EPOCH + timedelta(days=day))
+        case _:
+            raise CredentialRefused(Reason.MALFORMED, "entitlement")
+
+
+def dynamic_part(*, at: datetime, counter: int) -> bytes:
+    """``[unix time, counter]`` as the phone signs and sends it."""
+    return wire.write([int(at.timestamp()), counter])
+
+
+def dynamic_message(static: bytes, dynamic: bytes) -> bytes:
+    """What the phone signs: the domain, so that no other signature can be passed off as this one, then both parts."""
+    return DOMAIN + static + dynamic
+
+
+def present(static: bytes, *, device: PrivateKey | None = None, at: datetime | None = None, counter: int = 0) -> bytes:
+    """The bytes of a presentation: two layers with the phone's key, ``at`` and ``counter``; one layer without."""
+    if device is None:
+        return wire.write([static])
+    assert at is not None, "a phone says when"
+    dynamic = dynamic_part(at=at, counter=counter)
+    return wire.write([static, dynamic, cose.raw_sign(device, dynamic_message(static, dynamic))])
+
+
+def to_text(presentation: bytes) -> str:
+    """The text of the QR."""
+    return PREFIX + base45.b45encode(presentation).decode()
+
+
+def from_text(text: str) -> bytes:
+    """The bytes behind a QR's text. A scanner's line end is ignored; a space is a Base45 character and is not.
+
+    Refuses as ``not-a-credential`` (another QR) or ``malformed``.
+    """
+    line = text.rstrip("\r\n")
+    if not line.startswith(PREFIX):
+        raise CredentialRefused(Reason.NOT_A_CREDENTIAL)
+    if len(line) > TEXT_MAX:
+        raise CredentialRefused(Reason.MALFORMED, "too long")
+    try:
+        return base45.b45decode(line[len(PREFIX) :])
+    except ValueError as error:
+        raise CredentialRefused(Reason.MALFORMED, "not Base45") from error
+
+
+class Verifier:
+    """Verifies presentations under a ring of issuer keys and remembers static parts whose city's signature held.
+
+    One per process; not for sharing between threads. At most ``remember`` static parts are kept, the least recently used go.
+    """
+
+    def __init__(self, issuer_keys: KeyRing, *, algorithms: frozenset[Algorithm] = ALLOWED, remember: int = 4096) -> None:
+        self._keys, self._algorithms, self._remember = issuer_keys, algorithms, remember
+        self._known: OrderedDict[bytes, tuple[Static, bytes]] = OrderedDict()
+
+    def verify_text(self, text: str, *, now: datetime, uses: frozenset[Use] = GATE_USES) -> Presentation:
+        """As :meth:`verify`, from the text of a QR."""
+        return self.verify(from_text(text), now=now, uses=uses)
+
+    def verify(self, raw: bytes, *, now: datetime, uses: frozenset[Use] = GATE_USES) -> Presentation:
+        """The presentation behind ``raw`` at the instant ``now``; raises ``CredentialRefused`` with its reason.
+
+        Order: form, issuer's key, issuer's signature, validity, use, phone's signature, window of -30 to +60 seconds.
+        """
+        match wire.read(raw):
+            case [bytes() as signed]:
+                dynamic, signature = None, b""
+            case [bytes() as signed, bytes() as dynamic, bytes() as signature]:
+                pass
+            case _:
+                raise CredentialRefused(Reason.MALFORMED, "presentation")
+        static, kid = self._static(signed, now=now)
+        _in_force(static, now=now, uses=uses)
+        if not static.device_key:
+            if dynamic is not None:
+                raise CredentialRefused(Reason.DEVICE_SIGNATURE_UNEXPECTED)
+            return Presentation(static=static, issuer_kid=kid, device_kid=b"", shown_at=static.issued_at, counter=0, raw=raw)
+        if dynamic is None:
+            raise CredentialRefused(Reason.DEVICE_SIGNATURE_MISSING)
+        shown_at, counter = self._dynamic(static, signed, dynamic, signature)
+        if shown_at - now > CODE_AHEAD_MAX:
+            raise CredentialRefused(Reason.CODE_FROM_THE_FUTURE, f"{shown_at - now} ahead")
+        if now - shown_at > CODE_AGE_MAX:
+            raise CredentialRefused(Reason.CODE_TOO_OLD, f"{now - shown_at} old")
+        return Presentation(
+            static=static, issuer_kid=kid, device_kid=key_id(static.device_key), shown_at=shown_at, counter=counter, raw=raw
+        )
+
+    def _static(self, signed: bytes, *, now: datetime) -> tuple[Static, bytes]:
+        known = self._known.get(signed)
+        if known is not None:
+            self._known.move_to_end(signed)
+            self._keys.find(known[0].issuer, known[1], now=now)  # the key may have been retired since
+            return known
+        message = cose.parse(signed)
+        claimed = _static_from(message.payload)
+        key = self._keys.find(claimed.issuer, message.kid, now=now)
+        cose.check(message, key.key, algorithms=self._algorithms, refusal=Reason.BAD_ISSUER_SIGNATURE)
+        if card_number.issuing_city(claimed.number) != claimed.issuer:
+            raise CredentialRefused(Reason.WRONG_ISSUER, claimed.issuer)
+        self._known[signed] = claimed, message.kid
+        if len(self._known) > self._remember:
+            self._known.popitem(last=False)
+        return claimed, message.kid
+
+    def _dynamic(self, static: Static, signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int]:
+        key = public_from_raw(static.device_key)
+        if cose.algorithm_of(key) not in self._algorithms:
+            raise CredentialRefused(Reason.ALGORITHM_NOT_ALLOWED, "the phone's key")
+        if not cose.raw_verify(key, signature, dynamic_message(signed, dynamic)):
+            raise CredentialRefused(Reason.BAD_DEVICE_SIGNATURE)
+        match wire.read(dynamic):
+            case [int() as seconds, int() as counter] if counter >= 0:
+                try:
+                    return datetime.fromtimestamp(seconds, tz=UTC), counter
+                except (ValueError, OverflowError, OSError) as error:
+                    raise CredentialRefused(Reason.MALFORMED, "time") from error
+            case _:
+                raise CredentialRefused(Reason.MALFORMED, "dynamic part")
+
+
+def _in_force(static: Static, *, now: datetime, uses: frozenset[Use]) -> None:
+    if now < static.issued_at - CODE_AHEAD_MAX:
+        raise CredentialRefused(Reason.NOT_YET_VALID)
+    if now >= static.expires_at:
+        raise CredentialRefused(Reason.EXPIRED)
+    if static.use not in uses:
+        raise CredentialRefused(Reason.USE_NOT_ACCEPTED, static.use.name)
+
+
+def verify(
+    text: str,
+    *,
+    issuer_keys: KeyRing | Mapping[str, Iterable[Sequence[Any]]],
+    now: datetime,
+    uses: frozenset[Use] = GATE_USES,
+) -> Presentation:
+    """Verify the text of one QR under ``{city: [(kid, raw key)]}``; see :meth:`Verifier.verify`."""
+    ring = issuer_keys if isinstance(issuer_keys, KeyRing) else KeyRing.of(issuer_keys)
+    return Verifier(ring, remember=1).verify_text(text, now=now, uses=uses)

@@ -4,4 +4,5 @@
 import app.kernel.audit
 import app.kernel.outbox
 import app.web.idempotency
+import services.catalogue.models
 import services.people.models

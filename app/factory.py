@@ -8,7 +8,8 @@ from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
-from portal.public import sessions
+from portal import kit
+from portal.public import pages, sessions
 
 API_VERSION = "1.0.0"
 
@@ -34,11 +35,13 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     sessions.install(app)
     auth.install(app)
     problems.install(app)
+    kit.install(app)
     app.register_blueprint(health.blueprint)
     register(app, settings)
     cli.install(app)
     return app
 
 
-def register(app: OpenAPI, settings: Settings) -> None:
+def register(app: OpenAPI, settings: Settings) -> None:  # noqa: ARG001  the hub will mount its own
     """Mount the APIs and screens. Blueprints only; grouped by floor."""
+    app.register_blueprint(pages.blueprint)

@@ -1,0 +1,139 @@
+"""What each audience finds in its navigation.
+
+Add a screen by adding one ``Item`` to its audience. An item shows where its view exists in this process (the hub has pages
+of its own) and its access declaration admits the person who is signed in, so nobody is shown a door that is locked to them.
+A test holds that every endpoint named here exists.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from flask import current_app, request, url_for
+
+from app.kernel.errors import msg
+from app.web.auth import Caller, Role, access_of, principal_or_none
+from app.web.i18n import translate
+
+
+class Audience(StrEnum):
+    """Whose navigation a page carries."""
+
+    PUBLIC = "public"
+    RESIDENT = "resident"
+    STAFF = "staff"
+    OPERATOR = "operator"
+    HOSPITAL = "hospital"
+    PARTNER = "partner"
+    HUB = "hub"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One entry: the ``endpoint`` it opens (without arguments) and its ``label`` (a message id)."""
+
+    endpoint: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """An entry as the page shows it."""
+
+    href: str
+    text: str
+    current: bool
+
+
+MENU: Final[dict[Audience, list[Item]]] = {
+    Audience.PUBLIC: [
+        Item(endpoint="public.start", label=msg("Start")),
+    ],
+    Audience.RESIDENT: [],
+    Audience.STAFF: [],
+    Audience.OPERATOR: [],
+    Audience.HOSPITAL: [],
+    Audience.PARTNER: [],
+    Audience.HUB: [],
+}
+
+PLACES: Final = {
+    "/me": Audience.RESIDENT,
+    "/staff": Audience.STAFF,
+    "/operator": Audience.OPERATOR,
+    "/hospital": Audience.HOSPITAL,
+    "/partner": Audience.PARTNER,
+    "/hub": Audience.HUB,
+}
+
+NAMES: Final = {
+    Audience.RESIDENT: msg("My page"),
+    Audience.STAFF: msg("City desk"),
+    Audience.OPERATOR: msg("Operator console"),
+    Audience.HOSPITAL: msg("Hospital desk"),
+    Audience.PARTNER: msg("Partner city desk"),
+    Audience.HUB: msg("Province hub"),
+}
+
+HOMES: Final = {
+    Role.RESIDENT: Audience.RESIDENT,
+    Role.OFFICER: Audience.STAFF,
+    Role.SUPERVISOR: Audience.STAFF,
+    Role.ADMINISTRATOR: Audience.STAFF,
+    Role.OPERATOR: Audience.OPERATOR,
+    Role.HOSPITAL: Audience.HOSPITAL,
+    Role.PARTNER: Audience.PARTNER,
+}
+
+
+def audience() -> Audience:
+    """Whose page this is, by its address: ``/me/card`` is a resident's."""
+    first = "/" + request.path.split("/", 2)[1]
+    return PLACES.get(first, Audience.PUBLIC)
+
+
+def exists(endpoint: str) -> bool:
+    """Whether this process has the view."""
+    return endpoint in current_app.view_functions
+
+
+def admits(endpoint: str) -> bool:
+    """Whether the view exists and lets in whoever is looking at this page."""
+    access = access_of(current_app.view_functions.get(endpoint))
+    if access is None:
+        return False
+    if access.caller is Caller.ANYONE:
+        return True
+    who = principal_or_none()
+    return access.caller is Caller.PERSON and who is not None and (not access.roles or bool(access.roles & who.roles))
+
+
+def links(of: Audience) -> list[Link]:
+    """The entries of an audience that are open to whoever is looking, with the present one marked."""
+    doors = [(url_for(item.endpoint), translate(item.label)) for item in MENU[of] if admits(item.endpoint)]
+    here = _closest([href for href, _ in doors])
+    return [Link(href=href, text=text, current=href == here) for href, text in doors]
+
+
+def _closest(addresses: list[str]) -> str:
+    """The address that the present page lies at or under; the longest where several fit."""
+    fitting = [
+        address
+        for address in addresses
+        if request.path == address or (len(address) > 1 and request.path.startswith(address.rstrip("/") + "/"))
+    ]
+    return max(fitting, key=len, default="")
+
+
+def homes() -> list[Link]:
+    """The desks of the person who is signed in: the first open page of each audience their roles give them."""
+    who = principal_or_none()
+    if who is None:
+        return []
+    found: dict[Audience, Link] = {}
+    for role, place in HOMES.items():
+        if role in who.roles and place not in found:
+            first = next(iter(links(place)), None)
+            if first:
+                found[place] = Link(href=first.href, text=translate(NAMES[place]), current=audience() is place)
+    return list(found.values())

@@ -1,0 +1,50 @@
+// Small improvements over pages that already work: GOV.UK Frontend's components, and the arrow keys of a television's remote.
+const here = document.currentScript ?? document.querySelector('script[data-frontend]')
+
+import(here.dataset.frontend)
+  .then(({ initAll }) => initAll())
+  .catch(() => {}) // the page works without it
+
+const FOCUSABLE = 'a[href], button:not([disabled]), input:not([type=hidden]):not([disabled]), select, textarea, summary'
+const AHEAD = {
+  ArrowUp: (from, to) => from.top - to.bottom,
+  ArrowDown: (from, to) => to.top - from.bottom,
+  ArrowLeft: (from, to) => from.left - to.right,
+  ArrowRight: (from, to) => to.left - from.right
+}
+
+/** The nearest thing to focus in a direction: distance ahead counts once, distance aside counts twice. */
+function nearest (key, current) {
+  const from = current.getBoundingClientRect()
+  const upright = key === 'ArrowUp' || key === 'ArrowDown'
+  let best = null
+  let least = Infinity
+  for (const candidate of document.querySelectorAll(FOCUSABLE)) {
+    const to = candidate.getBoundingClientRect()
+    const ahead = AHEAD[key](from, to)
+    if (candidate === current || to.width === 0 || ahead < -4) continue
+    const aside = upright
+      ? Math.max(0, to.left - from.right, from.left - to.right)
+      : Math.max(0, to.top - from.bottom, from.top - to.bottom)
+    const distance = ahead + 2 * aside
+    if (distance < least) [best, least] = [candidate, distance]
+  }
+  return best
+}
+
+document.addEventListener('keydown', event => {
+  const current = document.activeElement
+  if (!(event.key in AHEAD) || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return
+  // A remote has only arrows: it starts from a focused link or button. In a field the arrows belong to the field.
+  if (!current?.matches?.('a[href], button, summary')) return
+  const next = nearest(event.key, current)
+  if (!next) return
+  event.preventDefault()
+  next.focus()
+  next.scrollIntoView({ block: 'nearest', inline: 'nearest' })
+})
+
+for (const button of document.querySelectorAll('[data-print]')) {
+  button.hidden = false
+  button.addEventListener('click', () => window.print())
+}

@@ -14,6 +14,7 @@ from app import migrate, wiring
 from app.kernel import clock, outbox
 from app.kernel.db import Database
 from app.kernel.settings import Settings
+from card.partners.cli import federation
 
 log = structlog.get_logger()
 
@@ -73,3 +74,4 @@ def install(app: Flask) -> None:
     """Add the commands to ``flask``."""
     app.cli.add_command(migrate_command)
     app.cli.add_command(worker_command)
+    app.cli.add_command(federation)

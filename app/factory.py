@@ -8,6 +8,7 @@ from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
+from card.partners import api as partners_api
 from portal import kit
 from portal.public import pages, sessions
 
@@ -42,6 +43,8 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     return app
 
 
-def register(app: OpenAPI, settings: Settings) -> None:  # noqa: ARG001  the hub will mount its own
+def register(app: OpenAPI, settings: Settings) -> None:
     """Mount the APIs and screens. Blueprints only; grouped by floor."""
     app.register_blueprint(pages.blueprint)
+    partners_api.install(app, settings)
+    app.register_api(partners_api.blueprint)

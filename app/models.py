@@ -4,5 +4,6 @@
 import app.kernel.audit
 import app.kernel.outbox
 import app.web.idempotency
+import card.partners.models
 import services.catalogue.models
 import services.people.models

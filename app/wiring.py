@@ -11,6 +11,7 @@ from typing import Final
 from app.kernel.db import Database
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
+from card.partners import jobs as partners_jobs
 from services.catalogue import jobs as catalogue_jobs
 
 HANDLERS: Final[dict[str, Handler]] = {}
@@ -27,4 +28,7 @@ class Job:
     run: Callable[[Database, Settings], None]
 
 
-JOBS: Final[tuple[Job, ...]] = (Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),)
+JOBS: Final[tuple[Job, ...]] = (
+    Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
+    Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
+)

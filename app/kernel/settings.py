@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     city_name_zh: str = Field("南京市", description="The city's name in Chinese.")
     public_url: str = Field("http://localhost:8001", description="The address residents and partners use, no slash at the end.")
     hub_url: str = Field("http://localhost:8000", description="Address of the province hub, the trust anchor.")
+    hub_jwks_file: Path = Field(
+        Path("hub.jwks.json"), description="The hub's public federation key (JWK set), pinned at install; relative to DATA_DIR."
+    )
     database_url: str = Field(description="PostgreSQL 15 or newer; the role must own the database.")
     database_application_role: str = Field(
         "city_app", description="The role the application takes after connecting: it cannot update or delete an entry."

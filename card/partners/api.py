@@ -2,7 +2,7 @@
 
 import secrets
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from flask import Flask, Response, current_app, g, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
@@ -116,9 +116,10 @@ def authenticate() -> Principal:
 
 def _message() -> Request:
     """The request under the address that is ours, whatever ``Host`` says."""
-    seen = urlsplit(request.url)
     own = urlsplit(identity.of_database(database()).url)
-    url = f"{own.scheme}://{own.netloc}{seen.path}" + (f"?{seen.query}" if seen.query else "")
+    path = quote(request.path, safe="/:@!$&'()*+,;=~")
+    query = request.query_string.decode("ascii", "replace")
+    url = f"{own.scheme}://{own.netloc}{path}" + (f"?{query}" if query else "")
     return Request(method=request.method, url=url, headers=dict(request.headers))
 
 

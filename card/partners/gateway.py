@@ -55,7 +55,7 @@ def send(
     now = clock.now()
     request = Request(
         method=method,
-        url=peer.url + path,
+        url=str(httpx.URL(peer.url + path)),
         headers={
             "Accept": "application/json",
             "Content-Type": "application/json",

@@ -3,7 +3,7 @@
 from flask_openapi3 import Info, OpenAPI
 
 from app import cli
-from app.kernel import logs
+from app.kernel import city, logs
 from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
@@ -31,6 +31,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
         settings.database_url, role=settings.database_application_role, pool_size=settings.database_pool_size
     )
     equip(app.extensions["database"], sealer_from(settings))
+    city.equip(app.extensions["database"], city.city_from(settings))
     security.install(app, settings)
     i18n.install(app)
     sessions.install(app)

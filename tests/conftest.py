@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from app import migrate
 from app.demo import postgres
 from app.factory import create_app
+from app.kernel import city
 from app.kernel.db import Database
 from app.kernel.sealing import Sealer, equip
 from app.kernel.settings import Settings
@@ -84,10 +85,11 @@ def database_url(server_url: str, template: str, worker_id: str) -> str:
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
     """The fresh database as the application sees it (its own, limited role)."""
     opened = Database(database_url, role="city_app", pool_size=5)
     equip(opened, Sealer(FIELD_KEY))
+    city.equip(opened, city.City(code="320100", keys_dir=tmp_path / "var" / "keys"))
     yield opened
     opened.close()
 

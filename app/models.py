@@ -1,9 +1,9 @@
 """Every table of the product, imported in one place for migrations and the drift test."""
-# ruff: noqa: F401
 
 import app.kernel.audit
 import app.kernel.outbox
 import app.web.idempotency
+import card.ledger.models
 import card.partners.models
 import services.catalogue.models
-import services.people.models
+import services.people.models  # noqa: F401

@@ -1,0 +1,172 @@
+"""The tables of the ledger. What they promise beyond types (append-only, who may write) is in migration 0002.
+
+A transfer carries no foreign key to its accounts: the check would cost two look-ups a row on the hottest path of the city.
+Posting joins the accounts anyway and refuses an unknown one, and ``check_books`` proves it again.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Sequence,
+    SmallInteger,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.db import Base, Json
+
+SCHEMA = {"schema": "card"}
+
+BATCH_NO = Sequence("ledger_batch_no", schema="card", metadata=Base.metadata)
+
+
+class AccountRow(Base):
+    """An account. Written once, never changed."""
+
+    __tablename__ = "account"
+    __table_args__ = (
+        UniqueConstraint("key"),
+        CheckConstraint("floor_minor <= 0", name="floor"),
+        Index("ix_account_kind", "kind", "id"),
+        SCHEMA,
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    key: Mapped[str]
+    kind: Mapped[str]
+    guarded: Mapped[bool]
+    floor_minor: Mapped[int] = mapped_column(BigInteger)
+    currency: Mapped[str]
+    ledger: Mapped[int] = mapped_column(SmallInteger)
+    opened_at: Mapped[datetime]
+
+
+class AccountBalance(Base):
+    """The balance of a guarded account: a cache of its transfers and holds, and the row that posting locks.
+
+    The floor is repeated here so that the database itself refuses to go below it.
+    """
+
+    __tablename__ = "account_balance"
+    __table_args__ = (
+        CheckConstraint("posted_minor - held_minor >= floor_minor", name="floor"),
+        CheckConstraint("held_minor >= 0", name="held"),
+        {**SCHEMA, "postgresql_with": {"fillfactor": "70"}},
+    )
+
+    account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"), primary_key=True, autoincrement=False)
+    posted_minor: Mapped[int] = mapped_column(BigInteger)
+    held_minor: Mapped[int] = mapped_column(BigInteger)
+    floor_minor: Mapped[int] = mapped_column(BigInteger)
+
+
+class LedgerBatch(Base):
+    """What was booked together. ``batch_no`` rises in the order in which any one guarded account was booked."""
+
+    __tablename__ = "ledger_batch"
+    __table_args__ = (Index("ix_ledger_batch_posted_at", "posted_at", "batch_no"), SCHEMA)
+
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    transfers: Mapped[int] = mapped_column(Integer)
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    posted_at: Mapped[datetime]
+
+
+class TransferRow(Base):
+    """One transfer. Partitioned by month of its UUIDv7; append-only for everybody."""
+
+    __tablename__ = "transfer"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("debit <> credit", name="sides"),
+        Index("ix_transfer_debit", "debit", "batch_no", "leaf"),
+        Index("ix_transfer_credit", "credit", "batch_no", "leaf"),
+        Index("ix_transfer_reference", "reference", postgresql_where=text("reference <> ''")),
+        Index("ix_transfer_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
+        Index("ix_transfer_batch_no", "batch_no", postgresql_using="brin"),
+        {**SCHEMA, "postgresql_partition_by": "RANGE (id)"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batch_no: Mapped[int] = mapped_column(BigInteger)
+    debit: Mapped[int] = mapped_column(BigInteger)
+    credit: Mapped[int] = mapped_column(BigInteger)
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    event_at: Mapped[datetime]
+    debit_after_minor: Mapped[int | None] = mapped_column(BigInteger)
+    credit_after_minor: Mapped[int | None] = mapped_column(BigInteger)
+    leaf: Mapped[int] = mapped_column(Integer)
+    code: Mapped[int] = mapped_column(SmallInteger)
+    reference: Mapped[str]
+    details: Mapped[Json | None] = mapped_column("metadata")
+    reverses: Mapped[UUID | None]
+
+
+class AccountDelta(Base):
+    """What one batch moved on one open account. Append-only."""
+
+    __tablename__ = "account_delta"
+    __table_args__ = (SCHEMA,)
+
+    account_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    debit_minor: Mapped[int] = mapped_column(BigInteger)
+    credit_minor: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(Integer)
+
+
+class RefusedTransfer(Base):
+    """A transfer that was refused, so that the same question gets the same answer. Append-only."""
+
+    __tablename__ = "refused_transfer"
+    __table_args__ = (SCHEMA,)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    debit: Mapped[int] = mapped_column(BigInteger)
+    credit: Mapped[int] = mapped_column(BigInteger)
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    code: Mapped[int] = mapped_column(SmallInteger)
+    event_at: Mapped[datetime]
+    reference: Mapped[str]
+    details: Mapped[Json | None] = mapped_column("metadata")
+    reverses: Mapped[UUID | None]
+    refusal: Mapped[str]
+    refused_at: Mapped[datetime]
+
+
+class HoldRow(Base):
+    """A hold. It leaves ``pending`` once; a trigger refuses any second change."""
+
+    __tablename__ = "hold"
+    __table_args__ = (
+        CheckConstraint("amount_minor > 0", name="amount"),
+        CheckConstraint("state IN ('pending', 'posted', 'voided', 'expired')", name="state"),
+        CheckConstraint("(state = 'posted') = (transfer_id IS NOT NULL AND posted_minor IS NOT NULL)", name="posted"),
+        CheckConstraint("(state = 'pending') = (resolved_at IS NULL)", name="resolved"),
+        CheckConstraint("posted_minor <= amount_minor", name="part"),
+        UniqueConstraint("transfer_id"),
+        Index("ix_hold_pending", "expires_at", "id", postgresql_where=text("state = 'pending'")),
+        Index("ix_hold_debit", "debit", postgresql_where=text("state = 'pending'")),
+        SCHEMA,
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    debit: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"))
+    credit: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    code: Mapped[int] = mapped_column(SmallInteger)
+    expires_at: Mapped[datetime]
+    reference: Mapped[str]
+    held_at: Mapped[datetime]
+    state: Mapped[str]
+    posted_minor: Mapped[int | None] = mapped_column(BigInteger)
+    transfer_id: Mapped[UUID | None]
+    resolved_at: Mapped[datetime | None]

@@ -1,0 +1,322 @@
+"""Reading the ledger: accounts, balances, statements, what is remembered of an id."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, func, literal, or_, select, text, union_all
+from sqlalchemy.orm import Session
+
+from app.kernel.errors import NotFound, msg
+from card.ledger.models import AccountBalance, AccountDelta, AccountRow, HoldRow, LedgerBatch, RefusedTransfer, TransferRow
+from card.ledger.rules import (
+    Account,
+    AccountId,
+    AccountKind,
+    AccountSpec,
+    Balance,
+    Known,
+    Position,
+    StatementLine,
+    Transfer,
+    TransferCode,
+    TrialBalance,
+    TrialLine,
+    UnknownAccount,
+    UnknownTransfer,
+)
+
+PAGE_MAX: Final = 500
+CURSOR_MAX: Final = 30  # characters: two numbers and a point
+
+
+class BadCursor(NotFound):
+    """A statement cursor that this ledger did not give out."""
+
+    code = "bad-cursor"
+    sentence = msg("This part of the statement does not exist.")
+
+
+def _account(row: AccountRow) -> Account:
+    return Account(
+        id=AccountId(row.id),
+        key=row.key,
+        kind=AccountKind(row.kind),
+        guarded=row.guarded,
+        floor_minor=row.floor_minor,
+        currency=row.currency,
+        ledger=row.ledger,
+        opened_at=row.opened_at,
+    )
+
+
+def account_id(session: Session, key_or_spec: str | AccountSpec) -> AccountId:
+    """The id of an opened account, by its key or its place in the chart. Raises :class:`UnknownAccount`."""
+    key = key_or_spec if isinstance(key_or_spec, str) else key_or_spec.key
+    found = session.scalar(select(AccountRow.id).where(AccountRow.key == key))
+    if found is None:
+        raise UnknownAccount(key)
+    return AccountId(found)
+
+
+def account(session: Session, account_id: AccountId) -> Account:
+    """An opened account. Raises :class:`UnknownAccount`."""
+    row = session.get(AccountRow, account_id)
+    if row is None:
+        raise UnknownAccount(str(account_id))
+    return _account(row)
+
+
+def accounts(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, Account]:
+    """Those of ``ids`` that exist."""
+    rows = session.scalars(select(AccountRow).where(AccountRow.id.in_(set(ids))))
+    return {AccountId(row.id): _account(row) for row in rows}
+
+
+def accounts_of_kind(session: Session, kind: AccountKind, *, after: AccountId | None = None, limit: int = 100) -> list[Account]:
+    """The accounts of one kind in the order in which they were opened, from ``after`` on."""
+    query = select(AccountRow).where(AccountRow.kind == kind.value).order_by(AccountRow.id).limit(limit)
+    if after is not None:
+        query = query.where(AccountRow.id > after)
+    return [_account(row) for row in session.scalars(query)]
+
+
+def lock_positions(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, Position]:
+    """The positions of the guarded accounts among ``ids``, locked in id order until the transaction ends."""
+    rows = session.execute(
+        select(AccountBalance.account_id, AccountBalance.posted_minor, AccountBalance.held_minor, AccountBalance.floor_minor)
+        .where(AccountBalance.account_id.in_(set(ids)))
+        .order_by(AccountBalance.account_id)
+        .with_for_update()
+    )
+    return {
+        AccountId(row.account_id): Position(
+            posted_minor=row.posted_minor, held_minor=row.held_minor, floor_minor=row.floor_minor
+        )
+        for row in rows
+    }
+
+
+def _transfer(row: TransferRow | RefusedTransfer) -> Transfer:
+    return Transfer(
+        id=row.id,
+        debit=AccountId(row.debit),
+        credit=AccountId(row.credit),
+        amount_minor=row.amount_minor,
+        code=TransferCode(row.code),
+        event_at=row.event_at,
+        reference=row.reference,
+        metadata=row.details or {},
+        reverses=row.reverses,
+    )
+
+
+def known(session: Session, ids: Iterable[UUID]) -> dict[UUID, Known]:
+    """What the ledger remembers of ``ids``: transfers booked and transfers refused."""
+    wanted = list(set(ids))
+    refused = session.scalars(select(RefusedTransfer).where(RefusedTransfer.id.in_(wanted)))
+    found = {row.id: Known(transfer=_transfer(row), refusal=row.refusal) for row in refused}
+    booked = session.scalars(select(TransferRow).where(TransferRow.id.in_(wanted)))
+    found.update((row.id, Known(transfer=_transfer(row))) for row in booked)
+    return found
+
+
+def transfer(session: Session, transfer_id: UUID) -> Transfer:
+    """A booked transfer. Raises :class:`UnknownTransfer`."""
+    row = session.get(TransferRow, transfer_id)
+    if row is None:
+        raise UnknownTransfer(str(transfer_id))
+    return _transfer(row)
+
+
+def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:
+    """Every booked transfer of the business thing ``reference``, in the order of booking."""
+    rows = session.scalars(
+        select(TransferRow)
+        .where(TransferRow.reference == reference, TransferRow.reference != "")
+        .order_by(TransferRow.batch_no, TransferRow.leaf)
+    )
+    return [_transfer(row) for row in rows]
+
+
+def reversals_of(session: Session, transfer_id: UUID) -> list[Transfer]:
+    """The booked transfers that give back all or part of ``transfer_id``."""
+    rows = session.scalars(
+        select(TransferRow).where(TransferRow.reverses == transfer_id).order_by(TransferRow.batch_no, TransferRow.leaf)
+    )
+    return [_transfer(row) for row in rows]
+
+
+def balance(session: Session, account_id: AccountId) -> Balance:
+    """The balance of an account now. An open account holds nothing back. Raises :class:`UnknownAccount`."""
+    row = session.execute(
+        select(AccountBalance.posted_minor, AccountBalance.held_minor, AccountBalance.floor_minor).where(
+            AccountBalance.account_id == account_id
+        )
+    ).one_or_none()
+    if row is not None:
+        return Balance(
+            posted_minor=row.posted_minor,
+            held_minor=row.held_minor,
+            available_minor=row.posted_minor - row.held_minor - row.floor_minor,
+        )
+    account(session, account_id)
+    posted = _open_balance(session, account_id)
+    return Balance(posted_minor=posted, held_minor=0, available_minor=posted)
+
+
+def _open_balance(session: Session, account_id: AccountId, *, before_batch: int | None = None) -> int:
+    """Credits minus debits of an open account, over all batches or those before ``before_batch``."""
+    query = select(func.coalesce(func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor), 0)).where(
+        AccountDelta.account_id == account_id
+    )
+    if before_batch is not None:
+        query = query.where(AccountDelta.batch_no < before_batch)
+    return int(session.execute(query).scalar_one())
+
+
+def pending_holds(session: Session, account_id: AccountId) -> list[tuple[UUID, int, datetime]]:
+    """The pending holds on an account: id, amount, expiry."""
+    rows = session.execute(
+        select(HoldRow.id, HoldRow.amount_minor, HoldRow.expires_at)
+        .where(HoldRow.debit == account_id, HoldRow.state == "pending")
+        .order_by(HoldRow.expires_at, HoldRow.id)
+    )
+    return [(row.id, row.amount_minor, row.expires_at) for row in rows]
+
+
+def _read_cursor(cursor: str) -> tuple[int, int]:
+    batch_no, _, leaf = cursor.partition(".")
+    if not (batch_no.isdecimal() and leaf.isdecimal()) or len(cursor) > CURSOR_MAX:
+        raise BadCursor(cursor)
+    return int(batch_no), int(leaf)
+
+
+def statement(session: Session, account_id: AccountId, *, before: str | None = None, limit: int = 50) -> list[StatementLine]:
+    """The newest ``limit`` transfers of an account (of those before the cursor ``before``), newest first.
+
+    Each line carries the booked balance after it. Raises :class:`UnknownAccount`.
+    """
+    owner = account(session, account_id)
+    limit = max(1, min(limit, PAGE_MAX))
+    rows = _lines(session, account_id, _read_cursor(before) if before else None, limit)
+    if not rows:
+        return []
+    keys = {found.id: found.key for found in accounts(session, {AccountId(row.counter) for row in rows}).values()}
+    after = [int(row.after_minor) for row in rows] if owner.guarded else _running(session, account_id, rows)
+    return [
+        StatementLine(
+            transfer_id=row.id,
+            event_at=row.event_at,
+            posted_at=row.posted_at,
+            code=TransferCode(row.code),
+            reference=row.reference,
+            counter_key=keys.get(AccountId(row.counter), f"#{row.counter}"),
+            amount_minor=row.amount,
+            balance_after_minor=balance_after,
+            metadata=row.details or {},
+            cursor=f"{row.batch_no}.{row.leaf}",
+        )
+        for row, balance_after in zip(rows, after, strict=True)
+    ]
+
+
+def _lines(session: Session, account_id: AccountId, before: tuple[int, int] | None, limit: int) -> list[Row[Any]]:
+    sides = []
+    for own, other, after, sign in (
+        (TransferRow.debit, TransferRow.credit, TransferRow.debit_after_minor, -1),
+        (TransferRow.credit, TransferRow.debit, TransferRow.credit_after_minor, 1),
+    ):
+        side = select(
+            TransferRow.id,
+            TransferRow.event_at,
+            TransferRow.code,
+            TransferRow.reference,
+            TransferRow.details.label("details"),
+            TransferRow.batch_no,
+            TransferRow.leaf,
+            other.label("counter"),
+            (TransferRow.amount_minor * literal(sign)).label("amount"),
+            after.label("after_minor"),
+        ).where(own == account_id)
+        if before is not None:
+            side = side.where(text("(batch_no, leaf) < (:batch_no, :leaf)").bindparams(batch_no=before[0], leaf=before[1]))
+        sides.append(side.order_by(TransferRow.batch_no.desc(), TransferRow.leaf.desc()).limit(limit).subquery())
+    both = union_all(*(select(side) for side in sides)).subquery()
+    query = (
+        select(both, LedgerBatch.posted_at)
+        .join(LedgerBatch, LedgerBatch.batch_no == both.c.batch_no)
+        .order_by(both.c.batch_no.desc(), both.c.leaf.desc())
+        .limit(limit)
+    )
+    return list(session.execute(query))
+
+
+def _running(session: Session, account_id: AccountId, rows: list[Row[Any]]) -> list[int]:
+    """The balances of an open account after each of ``rows`` (newest first), counted back from its deltas."""
+    newest = rows[0]
+    later_in_batch = session.execute(
+        select(
+            func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.credit == account_id), 0)
+            - func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.debit == account_id), 0)
+        ).where(
+            TransferRow.batch_no == newest.batch_no,
+            TransferRow.leaf > newest.leaf,
+            or_(TransferRow.debit == account_id, TransferRow.credit == account_id),
+        )
+    ).scalar_one()
+    present = _open_balance(session, account_id, before_batch=newest.batch_no + 1) - int(later_in_batch)
+    found = []
+    for row in rows:
+        found.append(present)
+        present -= row.amount
+    return found
+
+
+def trial_balance(session: Session) -> TrialBalance:
+    """What every account that moved was debited and credited, and what it comes to."""
+    legs = union_all(
+        select(TransferRow.debit.label("account_id"), TransferRow.amount_minor.label("debit"), literal(0).label("credit")),
+        select(TransferRow.credit, literal(0), TransferRow.amount_minor),
+    ).subquery()
+    query = (
+        select(
+            AccountRow,
+            func.sum(legs.c.debit).label("debit"),
+            func.sum(legs.c.credit).label("credit"),
+            func.count().label("transfers"),
+        )
+        .join(legs, legs.c.account_id == AccountRow.id)
+        .group_by(AccountRow.id)
+        .order_by(AccountRow.kind, AccountRow.id)
+    )
+    return TrialBalance(
+        lines=[
+            TrialLine(account=_account(row), debit_minor=int(debit), credit_minor=int(credit), transfers=transfers)
+            for row, debit, credit, transfers in session.execute(query)
+        ]
+    )
+
+
+def chart_balances(session: Session) -> Mapping[AccountKind, tuple[int, int]]:
+    """By kind of account: how many are open, and the sum of their balances in fen."""
+    open_sums = (
+        select(
+            AccountDelta.account_id.label("account_id"),
+            func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor).label("posted"),
+        )
+        .group_by(AccountDelta.account_id)
+        .subquery()
+    )
+    query = (
+        select(
+            AccountRow.kind,
+            func.count(),
+            func.coalesce(func.sum(func.coalesce(AccountBalance.posted_minor, open_sums.c.posted, 0)), 0),
+        )
+        .outerjoin(AccountBalance, AccountBalance.account_id == AccountRow.id)
+        .outerjoin(open_sums, open_sums.c.account_id == AccountRow.id)
+        .group_by(AccountRow.kind)
+    )
+    return {AccountKind(kind): (count, int(total)) for kind, count, total in session.execute(query)}

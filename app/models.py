@@ -6,4 +6,4 @@ import app.web.idempotency
 import card.ledger.models
 import card.partners.models
 import services.catalogue.models
-import services.people.models  # noqa: F401
+import services.people.models

@@ -3,7 +3,10 @@
 import app.kernel.audit
 import app.kernel.outbox
 import app.web.idempotency
+import card.benefits.models
+import card.health.models
 import card.ledger.models
 import card.partners.models
+import card.purchases.models
 import services.catalogue.models
 import services.people.models

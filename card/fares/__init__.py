@@ -1,7 +1,9 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
 from card.fares.charging import Charge, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
+from card.fares.feeds import Feed, FeedRefused, Problem, read_feed, read_files
 from card.fares.legs import Leg, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
+from card.fares.publishing import Line, LineStop, Operator, Published, Stop, publish
 from card.fares.tariffs import (
     LOCAL_CARD,
     BadTariff,
@@ -32,22 +34,30 @@ __all__ = [
     "Charge",
     "Concession",
     "Entitlement",
+    "Feed",
+    "FeedRefused",
     "Interchange",
     "Leg",
     "LegFares",
     "LegRule",
+    "Line",
+    "LineStop",
     "Names",
     "NoTariff",
+    "Operator",
     "Overtime",
     "Pass",
     "PastFare",
     "PricedJourney",
+    "Problem",
     "Product",
+    "Published",
     "Rider",
     "SameStation",
     "State",
     "Step",
     "StepCode",
+    "Stop",
     "Tap",
     "Tariff",
     "Tariffs",
@@ -59,4 +69,7 @@ __all__ = [
     "band_fare",
     "card_day",
     "charge",
+    "publish",
+    "read_feed",
+    "read_files",
 ]

@@ -283,7 +283,7 @@ class _Pricing:
             arrived_at=last.at,
         )
         on = card_day(first.at)
-        categories = frozenset(e.code for e in rider.entitlements if e.holds(on) and e.scope_city == tariff.city)
+        categories = frozenset(e.code for e in rider.entitlements if e.holds(on) and e.valid_in(tariff.city))
         found = tariff.legs.price(leg, categories)
         if found is None:
             return []
@@ -376,7 +376,7 @@ def _entitled(concession: Concession, tariff: Tariff, rider: Rider, on: date) ->
     if concession.code == LOCAL_CARD:
         return rider.issuer == tariff.city
     return any(
-        held.code == concession.code and held.holds(on) and (not concession.same_city or held.scope_city == tariff.city)
+        held.code == concession.code and held.holds(on) and (not concession.same_city or held.valid_in(tariff.city))
         for held in rider.entitlements
     )
 

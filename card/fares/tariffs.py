@@ -279,6 +279,11 @@ class Entitlement:
         """Whether it has not expired on ``on``."""
         return self.expires_on is None or on <= self.expires_on
 
+    def valid_in(self, city: str) -> bool:
+        """Whether its scope covers ``city``: the city itself, or its province (a code ending in 0000)."""
+        scope = self.scope_city
+        return scope == city or (scope.endswith("0000") and scope[:2] == city[:2])
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rider:

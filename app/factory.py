@@ -1,6 +1,8 @@
 """The composition root: the one place that knows every part."""
 
+from flask.templating import DispatchingJinjaLoader
 from flask_openapi3 import Info, OpenAPI
+from jinja2 import ChoiceLoader, PackageLoader, PrefixLoader
 
 from app import cli
 from app.kernel import city, logs
@@ -10,7 +12,8 @@ from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
 from card.partners import api as partners_api
 from portal import kit
-from portal.public import pages, sessions
+from portal.public import pages, sessions, sign_in
+from portal.resident import security as security_screen
 
 API_VERSION = "1.0.0"
 
@@ -26,6 +29,8 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
         doc_ui=False,
         validation_error_callback=lambda error: problems.answer(problems.invalid_from(error)),
     )
+    govuk = PrefixLoader({"govuk_frontend_jinja": PackageLoader("govuk_frontend_jinja")})
+    app.jinja_env.loader = ChoiceLoader([DispatchingJinjaLoader(app), govuk])
     app.extensions["settings"] = settings
     app.extensions["database"] = database or Database(
         settings.database_url, role=settings.database_application_role, pool_size=settings.database_pool_size
@@ -49,3 +54,5 @@ def register(app: OpenAPI, settings: Settings) -> None:
     app.register_blueprint(pages.blueprint)
     partners_api.install(app, settings)
     app.register_api(partners_api.blueprint)
+    app.register_blueprint(sign_in.blueprint)
+    app.register_blueprint(security_screen.blueprint)

@@ -20,6 +20,7 @@ from app.kernel import city
 from app.kernel.db import Database
 from app.kernel.sealing import Sealer, equip
 from app.kernel.settings import Settings
+from app.web.security import limiter
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEMPLATE = "city_template"
@@ -124,6 +125,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 def app(settings: Settings, database: Database) -> Flask:
     """Nanjing as an application."""
     made = create_app(settings, database=database)
+    limiter.enabled = False  # one limiter a process: a test that wants it turns it on
     made.config.update(TESTING=True, RATELIMIT_ENABLED=False, WTF_CSRF_ENABLED=False)
     return made
 

@@ -1,10 +1,11 @@
 """The only room that knows both refusals and HTTP: problem details (RFC 9457) for machines, a plain page for people."""
 
 from http import HTTPStatus
+from urllib.parse import urlencode, urlsplit
 from uuid import uuid4
 
 import structlog
-from flask import Flask, Response, g, json, make_response, render_template, request
+from flask import Flask, Response, g, json, make_response, redirect, render_template, request
 from pydantic import ValidationError
 from werkzeug.exceptions import HTTPException
 
@@ -14,6 +15,7 @@ from app.web.i18n import translate
 log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
+SIGN_IN = "/sign-in"
 
 
 class TooLarge(Invalid):
@@ -113,6 +115,8 @@ def answer(refusal: Refusal) -> Response:
     if wants_json():
         return problem(refusal)
     kind = type(refusal)
+    if kind is Unauthenticated:
+        return _to_sign_in()
     page = render_template(
         "kit/problem.html",
         code=kind.code,
@@ -121,6 +125,14 @@ def answer(refusal: Refusal) -> Response:
         fields=[translate(text) for text in refusal.fields.values()] if isinstance(refusal, Invalid) else [],
     )
     return make_response(page, kind.status)
+
+
+def _to_sign_in() -> Response:
+    """A person who is not signed in goes to sign in, and from there to where they were going (or came from, by a form)."""
+    came_from = urlsplit(request.referrer or "")
+    here = request.full_path if request.method == "GET" else came_from.path if came_from.netloc == request.host else ""
+    query = urlencode({"next": here.rstrip("?")}) if here else ""
+    return make_response(redirect(f"{SIGN_IN}?{query}" if query else SIGN_IN, HTTPStatus.SEE_OTHER))
 
 
 def from_http(error: HTTPException) -> Response:

@@ -102,7 +102,8 @@ def install(app: Flask, settings: Settings) -> None:
         # Machines carry their own proof; only a browser's session can be borrowed by a foreign page.
         access = access_of(app.view_functions.get(request.endpoint or ""))
         if (
-            access is not None
+            app.config["WTF_CSRF_ENABLED"]
+            and access is not None
             and access.caller in (Caller.ANYONE, Caller.PERSON)
             and not request.path.startswith(("/api/", "/oauth/token", "/.well-known/", "/webhooks/"))
         ):

@@ -3,7 +3,6 @@
 from datetime import datetime
 from uuid import UUID
 
-from argon2 import PasswordHasher
 from sqlalchemy.orm import Session
 
 from app.kernel import audit, ids
@@ -12,8 +11,7 @@ from app.web.auth import Role
 from services.people import queries, rules
 from services.people.models import Person, PersonRole
 from services.people.rules import IdentityNumber
-
-hasher = PasswordHasher()  # argon2id with the parameters of RFC 9106, low-memory
+from services.people.sign_in import hasher
 
 
 def register(

@@ -60,8 +60,8 @@ class SignInLocked(TooMany):
 
     code = "sign-in-locked"
     sentence = msg(
-        "Sign-in is paused for %(minutes)s minutes because a wrong password was entered several times. "
-        "Your account is safe. Wait, then try again."
+        "Sign-in is paused because a wrong password was entered several times. "
+        "Your account is safe. Try again in %(minutes)s min."
     )
 
 
@@ -134,9 +134,7 @@ def username(text: str) -> str:
     if USERNAME.fullmatch(name) is None:
         raise Invalid(
             "username",
-            fields={
-                "username": msg("Use 3 to 40 letters, digits, dots, hyphens or underscores, beginning with a letter or digit.")
-            },
+            fields={"username": msg("Use 3 to 40 letters, digits, dots, hyphens or underscores.")},
         )
     return name
 

@@ -9,4 +9,5 @@ import card.ledger.models
 import card.partners.models
 import card.purchases.models
 import services.catalogue.models
+import services.documents.models
 import services.people.models

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from fontTools.ttLib import TTFont
+
 ROOT: Final = Path(__file__).parents[2]
 VENDOR: Final = ROOT / "portal" / "static" / "vendor"
 MARK: Final = VENDOR / ".built"
@@ -24,6 +26,8 @@ COPIES: Final = {
     "public-sans.woff2": "@fontsource-variable/public-sans/files/public-sans-latin-wght-normal.woff2",
     "public-sans-LICENSE.txt": "@fontsource-variable/public-sans/LICENSE",
 }
+LETTERS: Final = ROOT / "services" / "documents" / "fonts"  # Noto Sans SC (OFL-1.1), which certificates are set in
+WEIGHTS: Final = (400, 700)
 
 
 def digest() -> str:
@@ -53,10 +57,19 @@ def themed(css: str) -> str:
     return re.sub(r"url\(/assets/images/govuk-crest\.svg\)", "none", css)
 
 
+def unpack_fonts(files: Path) -> None:
+    """Turn the web fonts of certificates into TrueType files, which typst reads."""
+    LETTERS.mkdir(exist_ok=True)
+    for weight in WEIGHTS:
+        font = TTFont(files / f"noto-sans-sc-chinese-simplified-{weight}.woff2")
+        font.flavor = None
+        font.save(LETTERS / f"NotoSansSC-{weight}.ttf")
+
+
 def build(*, force: bool = False) -> bool:
     """Install the files; answer whether anything had to be done."""
     wanted = digest()
-    if not force and MARK.exists() and MARK.read_text() == wanted:
+    if not force and MARK.exists() and MARK.read_text() == wanted and LETTERS.is_dir():
         return False
     command = [*npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     subprocess.run(command, cwd=ROOT, check=True)  # noqa: S603  our own command line
@@ -67,6 +80,7 @@ def build(*, force: bool = False) -> bool:
     (VENDOR / "govuk-frontend.css").write_text(themed(style), encoding="utf-8")
     for name, source in COPIES.items():
         shutil.copyfile(modules / source, VENDOR / name)
+    unpack_fonts(modules / "@openfonts/noto-sans-sc_chinese-simplified/files")
     MARK.write_text(wanted)
     return True
 

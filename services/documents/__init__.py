@@ -1,1 +1,62 @@
-"""Uploads, certificates issued, public verification."""
+"""Papers that residents hand in once and use again, and certificates that anybody can verify, also without a network."""
+
+from services.documents.actions import issue, read, store, withdraw
+from services.documents.gateway import equip
+from services.documents.queries import (
+    CertificateView,
+    DocumentView,
+    Look,
+    Verification,
+    certificate_about,
+    certificate_file,
+    certificates_of,
+    looks,
+    papers,
+    root_certificate,
+    token_keys,
+    verify_file,
+    verify_text,
+    wallet,
+)
+from services.documents.rules import (
+    UPLOAD_BYTES_MAX,
+    Both,
+    FileKindRefused,
+    FileTooLarge,
+    FileUnreadable,
+    FontsMissing,
+    Letter,
+    NoSuchDocument,
+    Standing,
+)
+
+__all__ = [
+    "UPLOAD_BYTES_MAX",
+    "Both",
+    "CertificateView",
+    "DocumentView",
+    "FileKindRefused",
+    "FileTooLarge",
+    "FileUnreadable",
+    "FontsMissing",
+    "Letter",
+    "Look",
+    "NoSuchDocument",
+    "Standing",
+    "Verification",
+    "certificate_about",
+    "certificate_file",
+    "certificates_of",
+    "equip",
+    "issue",
+    "looks",
+    "papers",
+    "read",
+    "root_certificate",
+    "store",
+    "token_keys",
+    "verify_file",
+    "verify_text",
+    "wallet",
+    "withdraw",
+]

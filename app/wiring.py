@@ -11,10 +11,16 @@ from typing import Final
 from app.kernel.db import Database
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
+from card import cards
+from card.cards import jobs as cards_jobs
 from card.partners import jobs as partners_jobs
 from services.catalogue import jobs as catalogue_jobs
 
-HANDLERS: Final[dict[str, Handler]] = {}
+HANDLERS: Final[dict[str, Handler]] = {
+    "card.issued": cards.on_card_issued,
+    "card.blocked": cards.on_card_blocked,
+    "card.unblocked": cards.on_card_blocked,
+}
 
 COURIERS: Final[dict[str, Courier]] = {}  # these speak to the network, outside any transaction
 
@@ -29,6 +35,7 @@ class Job:
 
 
 JOBS: Final[tuple[Job, ...]] = (
+    Job(name="cards.keep", every_seconds=60, run=cards_jobs.keep),
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
 )

@@ -1,1 +1,86 @@
-"""Issue, activate, block, replace, expire; the deny list and its deltas."""
+"""Issue, activate, block, replace, expire; the phones a card is bound to; entitlements; the deny list and its deltas.
+
+``holder_id`` is all that this package knows of a person. Its pure half, what a gate needs, is ``card.credentials.deny_list``.
+"""
+
+from card.cards.actions import (
+    Code,
+    activate,
+    bind_device,
+    block,
+    block_device,
+    end_entitlement,
+    expire,
+    grant_entitlement,
+    issue,
+    on_card_blocked,
+    on_card_issued,
+    one_layer,
+    publish_deny_list,
+    show_code,
+    unblock,
+)
+from card.cards.actions import replace_card as replace
+from card.cards.queries import (
+    Device,
+    by_number,
+    cards_of,
+    deny_base,
+    deny_current,
+    deny_deltas,
+    deny_part,
+    devices_of,
+    entitlements_of,
+    get,
+    live_card,
+)
+from card.cards.rules import (
+    RESIDENT_REASONS,
+    AlreadyHasCard,
+    BlockReason,
+    Card,
+    CardNotActive,
+    Kind,
+    PhoneBoundElsewhere,
+    Status,
+    UnknownCard,
+)
+
+__all__ = [
+    "RESIDENT_REASONS",
+    "AlreadyHasCard",
+    "BlockReason",
+    "Card",
+    "CardNotActive",
+    "Code",
+    "Device",
+    "Kind",
+    "PhoneBoundElsewhere",
+    "Status",
+    "UnknownCard",
+    "activate",
+    "bind_device",
+    "block",
+    "block_device",
+    "by_number",
+    "cards_of",
+    "deny_base",
+    "deny_current",
+    "deny_deltas",
+    "deny_part",
+    "devices_of",
+    "end_entitlement",
+    "entitlements_of",
+    "expire",
+    "get",
+    "grant_entitlement",
+    "issue",
+    "live_card",
+    "on_card_blocked",
+    "on_card_issued",
+    "one_layer",
+    "publish_deny_list",
+    "replace",
+    "show_code",
+    "unblock",
+]

@@ -3,7 +3,10 @@
 Pure: no clock, no database, no network; it needs ``cbor2``, ``cryptography``, ``base45`` and ``pyroaring`` and runs on a gate.
 """
 
-from card.credentials import bundles, card_number, cose, deny_list, wire
+from card.credentials import card_number as numbers
+from card.credentials import cose as sign1
+from card.credentials import deny_list as denials
+from card.credentials import wire as cbor
 from card.credentials.bundles import (
     Bundle,
     Certificate,
@@ -85,12 +88,10 @@ __all__ = [
     "TapResult",
     "Use",
     "Verifier",
-    "bundles",
-    "card_number",
+    "cbor",
     "certify",
-    "cose",
     "decode_batch",
-    "deny_list",
+    "denials",
     "dynamic_message",
     "dynamic_part",
     "encode_batch",
@@ -98,6 +99,7 @@ __all__ = [
     "from_text",
     "issuing_city",
     "key_id",
+    "numbers",
     "present",
     "prove",
     "public_from_raw",
@@ -105,6 +107,7 @@ __all__ = [
     "read_bundle",
     "read_certificate",
     "receipt_from",
+    "sign1",
     "sign_bundle",
     "sign_static",
     "tap_from",
@@ -112,5 +115,4 @@ __all__ = [
     "to_text",
     "verify",
     "verify_proof",
-    "wire",
 ]

@@ -25,14 +25,14 @@ from card.credentials import (
     Static,
     Use,
     Verifier,
-    card_number,
-    cose,
     dynamic_message,
     dynamic_part,
     from_text,
     key_id,
+    numbers,
     present,
     raw_public,
+    sign1,
     sign_static,
     to_text,
     verify,
@@ -46,7 +46,7 @@ KEYS = {"320100": [("any", raw_public(CITY.public_key()))], "320500": [("any", r
 SENIOR = Entitlement(code="senior-70", scope_city="320100", expires_on=date(2027, 1, 31))
 STATIC = Static(
     issuer="320100",
-    number=card_number.make("320100", 1),
+    number=numbers.make("320100", 1),
     issued_at=NOW - timedelta(days=1),
     expires_at=NOW + timedelta(days=29),
     status_index=7,
@@ -117,7 +117,7 @@ def _replace(raw: bytes, place: int, part: bytes) -> bytes:
         (_replace(shown(), 1, dynamic_part(at=NOW, counter=2)), Reason.BAD_DEVICE_SIGNATURE),  # another counter
         (_replace(shown(), 2, OTHER.sign(b"x")), Reason.BAD_DEVICE_SIGNATURE),
         (shown(city=OTHER), Reason.UNKNOWN_KEY),
-        (shown(replace(STATIC, number=card_number.make("990000", 1), issuer="990000")), Reason.UNKNOWN_ISSUER),
+        (shown(replace(STATIC, number=numbers.make("990000", 1), issuer="990000")), Reason.UNKNOWN_ISSUER),
         (shown(replace(STATIC, expires_at=NOW)), Reason.EXPIRED),
         (shown(replace(STATIC, issued_at=NOW + timedelta(minutes=1))), Reason.NOT_YET_VALID),
         (b"", Reason.MALFORMED),
@@ -147,9 +147,9 @@ def test_one_byte_changed_in_the_static_part_is_the_citys_signature_broken() -> 
 
 
 def test_a_city_cannot_sign_for_another_citys_number() -> None:
-    claims = loads(cose.parse(sign_static(STATIC, CITY)).payload)
-    claims[2] = int(card_number.make("320500", 1))
-    forged = cose.sign(CITY, dumps(claims, canonical=True), kid=key_id(raw_public(CITY.public_key())))
+    claims = loads(sign1.parse(sign_static(STATIC, CITY)).payload)
+    claims[2] = int(numbers.make("320500", 1))
+    forged = sign1.sign(CITY, dumps(claims, canonical=True), kid=key_id(raw_public(CITY.public_key())))
     assert reason_of(lambda: Verifier(KeyRing.of(KEYS)).verify(dumps([forged]), now=NOW)) is Reason.WRONG_ISSUER
 
 
@@ -177,7 +177,7 @@ def test_a_phone_may_hold_a_p256_key_under_the_same_verifier() -> None:
     static = replace(STATIC, device_key=raw_public(phone.public_key()))
     raw = present(sign_static(static, CITY), device=phone, at=NOW, counter=3)
     assert Verifier(KeyRing.of(KEYS)).verify(raw, now=NOW).counter == 3
-    only_eddsa = Verifier(KeyRing.of(KEYS), algorithms=frozenset({cose.Algorithm.EDDSA}))
+    only_eddsa = Verifier(KeyRing.of(KEYS), algorithms=frozenset({sign1.Algorithm.EDDSA}))
     assert reason_of(lambda: only_eddsa.verify(raw, now=NOW)) is Reason.ALGORITHM_NOT_ALLOWED
 
 

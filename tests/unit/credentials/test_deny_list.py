@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from card.credentials import CredentialRefused, Delta, DenyList, Reason, deny_list
+from card.credentials import CredentialRefused, Delta, DenyList, Reason, denials
 
 
 def follow(held: DenyList, *, adds: set[int], removes: set[int]) -> Delta:
@@ -28,7 +28,7 @@ def test_the_list_is_exactly_the_set_that_its_deltas_describe(steps: list[tuple[
         base = DenyList.empty("320100")
         for delta in deltas[:start]:
             base = base.apply(delta)
-        found = deny_list.take("320100", None, deny_list.part(base, deltas[start:]))
+        found = denials.take("320100", None, denials.part(base, deltas[start:]))
         assert (found.digest, found.denied, found.seq) == (held.digest, held.denied, held.seq)
 
 
@@ -38,18 +38,18 @@ def test_a_missing_delta_is_a_gap_and_the_next_base_closes_it() -> None:
     two_delta = follow(one, adds={2}, removes=set())
     two = one.apply(two_delta)
     with pytest.raises(CredentialRefused) as refused:
-        deny_list.take("320100", empty, deny_list.part(None, [two_delta]))
+        denials.take("320100", empty, denials.part(None, [two_delta]))
     assert refused.value.reason is Reason.GAP
-    assert set(deny_list.take("320100", empty, deny_list.part(two, [])).denied) == {1, 2}
+    assert set(denials.take("320100", empty, denials.part(two, [])).denied) == {1, 2}
 
 
 def test_a_repeated_part_changes_nothing_and_an_older_base_never_takes_the_list_back() -> None:
     empty = DenyList.empty("320100")
     delta = follow(empty, adds={1}, removes=set())
     one = empty.apply(delta)
-    assert deny_list.take("320100", one, deny_list.part(None, [delta])) == one
-    assert deny_list.take("320100", one, deny_list.part(empty, [])) == one
-    assert deny_list.take("320100", one, deny_list.part(None, [])) == one
+    assert denials.take("320100", one, denials.part(None, [delta])) == one
+    assert denials.take("320100", one, denials.part(empty, [])) == one
+    assert denials.take("320100", one, denials.part(None, [])) == one
 
 
 def test_a_changed_delta_breaks_its_own_digest_and_another_citys_does_not_chain() -> None:
@@ -64,4 +64,4 @@ def test_a_changed_delta_breaks_its_own_digest_and_another_citys_does_not_chain(
 
 def test_a_hundred_thousand_denied_cards_fit_in_a_quarter_of_a_megabyte() -> None:
     indexes = range(0, 50_000_000, 500)
-    assert len(deny_list.pack(indexes)) < 260_000
+    assert len(denials.pack(indexes)) < 260_000

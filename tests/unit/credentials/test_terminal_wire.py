@@ -16,6 +16,7 @@ from card.credentials import (
     Tap,
     TapKind,
     TapResult,
+    cbor,
     certify,
     decode_batch,
     encode_batch,
@@ -28,7 +29,6 @@ from card.credentials import (
     sign_bundle,
     to_base64url,
     verify_proof,
-    wire,
 )
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -165,7 +165,7 @@ def test_taps_travel_and_chain() -> None:
     ],
 )
 def test_a_malformed_tap_is_refused_in_its_place_and_the_good_ones_stay(changes: dict[str, object]) -> None:
-    body = wire.write({"terminal_id": "T1", "batch": [{**TAP.document(), **changes}, TAP.document(), 7]})
+    body = cbor.write({"terminal_id": "T1", "batch": [{**TAP.document(), **changes}, TAP.document(), 7]})
     _, (bad, good, noise) = decode_batch(body)
     assert isinstance(bad, CredentialRefused)
     assert isinstance(noise, CredentialRefused)

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from card.credentials import CredentialRefused, Reason, cose
+from card.credentials import CredentialRefused, Reason, sign1
 
 
 def _b64(text: str) -> bytes:
@@ -40,11 +40,11 @@ def _vector(folder: Path, name: str) -> tuple[dict[str, Any], bytes, bytes]:
 )
 def test_a_good_vector_verifies_and_gives_its_payload(shared_data: Path, name: str) -> None:
     document, data, external = _vector(shared_data, name)
-    message = cose.parse(data, untagged=name.endswith("pass-03.json"))
-    payload = cose.check(message, _key(document["input"]["sign0"]["key"]), external=external)
+    message = sign1.parse(data, untagged=name.endswith("pass-03.json"))
+    payload = sign1.check(message, _key(document["input"]["sign0"]["key"]), external=external)
     assert payload == document["input"]["plaintext"].encode()
     assert (
-        cose.signature_structure(message.protected, message.payload, external).hex().upper()
+        sign1.signature_structure(message.protected, message.payload, external).hex().upper()
         == document["intermediates"]["ToBeSign_hex"]
     )
 
@@ -65,30 +65,30 @@ def test_a_bad_vector_is_refused_with_its_reason(shared_data: Path, name: str, r
     document, data, external = _vector(shared_data, f"sign1-tests/{name}")
     key = _key(document["input"]["sign0"]["key"])
     with pytest.raises(CredentialRefused) as refused:
-        cose.verify(data, lambda _kid: key, external=external)
+        sign1.verify(data, lambda _kid: key, external=external)
     assert refused.value.reason is reason
 
 
 def test_the_unprotected_algorithm_of_sign_pass_01_is_the_only_thing_we_refuse_in_it(shared_data: Path) -> None:
     document, data, _ = _vector(shared_data, "sign1-tests/sign-pass-01.json")
-    message = cose.parse(data)
+    message = sign1.parse(data)
     key = _key(document["input"]["sign0"]["key"])
     # The example writes the empty header as h'A0'; the signature covers the empty string (RFC 9052, section 3).
-    assert cose.raw_verify(key, message.signature, cose.signature_structure(b"", message.payload))
+    assert sign1.raw_verify(key, message.signature, sign1.signature_structure(b"", message.payload))
 
 
 def test_what_we_sign_is_byte_for_byte_the_published_ed25519_signature(shared_data: Path) -> None:
     document, data, _ = _vector(shared_data, "eddsa-examples/eddsa-sig-01.json")
     private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(document["input"]["sign0"]["key"]["d_hex"]))
     signed = bytes.fromhex(document["intermediates"]["ToBeSign_hex"])
-    assert cose.raw_sign(private, signed) == cose.parse(data).signature
+    assert sign1.raw_sign(private, signed) == sign1.parse(data).signature
 
 
 def test_an_algorithm_off_the_list_is_refused_although_it_would_verify(shared_data: Path) -> None:
     document, data, _ = _vector(shared_data, "ecdsa-examples/ecdsa-sig-01.json")
     key = _key(document["input"]["sign0"]["key"])
     with pytest.raises(CredentialRefused) as refused:
-        cose.verify(data, lambda _kid: key, algorithms=frozenset({cose.Algorithm.EDDSA}))
+        sign1.verify(data, lambda _kid: key, algorithms=frozenset({sign1.Algorithm.EDDSA}))
     assert refused.value.reason is Reason.ALGORITHM_NOT_ALLOWED
 
 
@@ -97,5 +97,5 @@ def test_a_p384_key_has_no_place_here(shared_data: Path) -> None:
     edwards = Ed25519PrivateKey.generate().public_key()
     assert document["input"]["sign0"]["key"]["crv"] == "P-384"
     with pytest.raises(CredentialRefused) as refused:
-        cose.verify(data, lambda _kid: edwards)
+        sign1.verify(data, lambda _kid: edwards)
     assert refused.value.reason is Reason.ALGORITHM_NOT_ALLOWED

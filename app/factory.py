@@ -14,7 +14,7 @@ from card.partners import api as partners_api
 from portal import kit
 from portal.public import pages, sessions, sign_in
 from portal.resident import security as security_screen
-from services import documents
+from services import documents, messages
 
 API_VERSION = "1.0.0"
 
@@ -39,6 +39,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     equip(app.extensions["database"], sealer_from(settings))
     city.equip(app.extensions["database"], city.city_from(settings))
     documents.equip(app.extensions["database"], settings)
+    messages.equip(app.extensions["database"], settings)
     security.install(app, settings)
     i18n.install(app)
     sessions.install(app)

@@ -11,4 +11,5 @@ import card.partners.models
 import card.purchases.models
 import services.catalogue.models
 import services.documents.models
+import services.messages.models
 import services.people.models

@@ -14,6 +14,7 @@ from app.kernel.settings import Settings
 from card import cards
 from card.cards import jobs as cards_jobs
 from card.partners import jobs as partners_jobs
+from services import messages
 from services.catalogue import jobs as catalogue_jobs
 
 HANDLERS: Final[dict[str, Handler]] = {
@@ -22,7 +23,9 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.unblocked": cards.on_card_blocked,
 }
 
-COURIERS: Final[dict[str, Courier]] = {}  # these speak to the network, outside any transaction
+COURIERS: Final[dict[str, Courier]] = {
+    "message.written": messages.mail,
+}  # these speak to the network, outside any transaction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Catalogues are ``.po`` files, one per audience under ``portal/translations/<audi
 start: there is no compiled copy that could be stale.
 """
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -33,12 +34,22 @@ def load(language: str, root: Path = TRANSLATIONS) -> Translations:
     return merged
 
 
+@cache
+def _catalogue(language: str) -> Translations:
+    return load(language)
+
+
+def in_language(language: str, message: str) -> str:
+    """A message id in ``language`` wherever there is no request: in mail, in documents."""
+    return str(_catalogue(language).gettext(message)) if message else ""
+
+
 class MemoryDomain(Domain):
     """A gettext domain whose catalogues were read once at start."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._loaded = {language: load(language) for language in LANGUAGES}
+        self._loaded = {language: _catalogue(language) for language in LANGUAGES}
 
     def get_translations(self) -> Translations:
         """The catalogue of this request's language."""

@@ -188,13 +188,14 @@ def run(place: Place) -> None:
                 list(pool.map(migrate.upgrade, urls.values()))
             progress("databases at their newest revision", began)
             settings = {city: settings_of(place, city, url) for city, url in urls.items()}
-            scene.prepare(settings)
-            progress("people, operators, hospitals and trust in place", began)
+            apps = scene.prepare(settings)
+            progress("the scene is set", began)
             for city, own in settings.items():
                 for program in programs_of(place, city, own):
                     children.start(program)
             wait_until_ready(place, children)
             register_webhooks(place, settings)
+            scene.meet(apps)
             progress("three web servers, three workers and localstripe answer", began)
             print(scene.table(place), flush=True)
             keep(children, stop)

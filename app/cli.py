@@ -14,6 +14,7 @@ from app import migrate, wiring
 from app.kernel import clock, outbox
 from app.kernel.db import Database
 from app.kernel.settings import Settings
+from card import ledger
 from card.partners.cli import federation
 
 log = structlog.get_logger()
@@ -51,6 +52,21 @@ def worker_command(once: bool) -> None:
             stop.wait(0.2)
 
 
+@click.command("check-books")
+def check_books_command() -> None:
+    """Prove that every balance is the sum of its entries and that everything sums to zero; fail with what is wrong."""
+    database = cast("Database", current_app.extensions["database"])
+    settings = cast("Settings", current_app.extensions["settings"])
+    with database.transaction() as session:
+        report = ledger.check_books(session)
+    for finding in report.findings:
+        click.echo(f"{finding.kind.value}: {finding.subject}: expected {finding.expected}, found {finding.found}", err=True)
+    scope = f"{report.accounts} accounts, {report.transfers} transfers in {report.batches} batches"
+    if not report.right:
+        raise click.ClickException(f"the books of {settings.city_code} are WRONG: {len(report.findings)} findings in {scope}")
+    click.echo(f"the books of {settings.city_code} are right: {scope}, {report.took.total_seconds():.2f} s")
+
+
 def _deliver(database: Database, stop: Event) -> bool:
     """Deliver what is due; whether there was anything."""
     busy = False
@@ -74,4 +90,5 @@ def install(app: Flask) -> None:
     """Add the commands to ``flask``."""
     app.cli.add_command(migrate_command)
     app.cli.add_command(worker_command)
+    app.cli.add_command(check_books_command)
     app.cli.add_command(federation)

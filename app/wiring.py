@@ -13,6 +13,7 @@ from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
 from card import cards
 from card.cards import jobs as cards_jobs
+from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
 from services import messages
 from services.catalogue import jobs as catalogue_jobs
@@ -40,5 +41,7 @@ class Job:
 JOBS: Final[tuple[Job, ...]] = (
     Job(name="cards.keep", every_seconds=60, run=cards_jobs.keep),
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
+    Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
+    Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
 )

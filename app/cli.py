@@ -9,6 +9,7 @@ import click
 import structlog
 from alembic import command
 from flask import Flask, current_app
+from flask.cli import with_appcontext
 
 from app import migrate, wiring
 from app.kernel import clock, outbox
@@ -53,6 +54,7 @@ def worker_command(once: bool) -> None:
 
 
 @click.command("check-books")
+@with_appcontext
 def check_books_command() -> None:
     """Prove that every balance is the sum of its entries and that everything sums to zero; fail with what is wrong."""
     database = cast("Database", current_app.extensions["database"])

@@ -12,7 +12,7 @@ from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
 from card.partners import api as partners_api
 from portal import kit
-from portal.public import pages, sessions, sign_in
+from portal.public import pages, reference, sessions, sign_in
 from portal.resident import security as security_screen
 from services import documents, messages
 
@@ -55,6 +55,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
 def register(app: OpenAPI, settings: Settings) -> None:
     """Mount the APIs and screens. Blueprints only; grouped by floor."""
     app.register_blueprint(pages.blueprint)
+    app.register_blueprint(reference.blueprint)
     partners_api.install(app, settings)
     app.register_api(partners_api.blueprint)
     app.register_blueprint(sign_in.blueprint)

@@ -39,25 +39,30 @@ def enter(client: FlaskClient, database: Database, person_id: UUID) -> None:
         cookie["_fresh"] = True
 
 
-def sign_in_as(client: FlaskClient, database: Database, *roles: Role, organisation: str | None = None) -> UUID:
-    """A new person with ``roles`` (a resident where none is named), signed in; the answer is their id."""
+def new_person(database: Database, *roles: Role, organisation: str | None = None) -> UUID:
+    """A new person with ``roles``; a resident where none is named."""
     now = datetime(2026, 1, 5, tzinfo=UTC)
     staff = [role for role in roles if role is not Role.RESIDENT]
-    if staff:
-        with database.transaction() as session:
-            person_id = people.create_staff(
-                session,
-                username=f"staff{next(_sequence)}",
-                name="演示·职员",
-                name_latin="Demo Staff",
-                password=None,
-                role=staff[0],
-                organisation=organisation,
-                now=now,
-            )
-            for role in roles:
-                people.give_role(session, person_id=person_id, role=role, now=now)
-    else:
-        person_id = resident(database)
+    if not staff:
+        return resident(database)
+    with database.transaction() as session:
+        person_id = people.create_staff(
+            session,
+            username=f"staff{next(_sequence)}",
+            name="演示·职员",
+            name_latin="Demo Staff",
+            password=None,
+            role=staff[0],
+            organisation=organisation,
+            now=now,
+        )
+        for role in roles:
+            people.give_role(session, person_id=person_id, role=role, now=now)
+    return person_id
+
+
+def sign_in_as(client: FlaskClient, database: Database, *roles: Role, organisation: str | None = None) -> UUID:
+    """A new person with ``roles`` (a resident where none is named), signed in; the answer is their id."""
+    person_id = new_person(database, *roles, organisation=organisation)
     enter(client, database, person_id)
     return person_id

@@ -1,19 +1,134 @@
 """The start page, a page for each audience, and what the city says about itself."""
 
-from flask import Blueprint, Response, jsonify, render_template
+from dataclasses import dataclass
+from typing import Final
 
-from app.web.auth import public
+from flask import Blueprint, Response, jsonify, render_template, url_for
+
+from app.kernel.errors import NotFound, msg
+from app.web.auth import principal_or_none, public
+from app.web.db import settings
 from app.web.i18n import translate
-from portal.kit.display import asset, city_name
+from portal.kit import display, navigation
 
 blueprint = Blueprint("public", __name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Door:
+    """One thing a visitor can do: its ``title`` and ``text`` (message ids) and the screen that does it.
+
+    Where the screen is not in this process, the door leads to ``otherwise``, an address that explains.
+    """
+
+    title: str
+    text: str
+    icon: str
+    endpoint: str
+    otherwise: str
+
+    @property
+    def href(self) -> str:
+        """Where the door leads."""
+        return url_for(self.endpoint) if navigation.exists(self.endpoint) else self.otherwise
+
+
+DOORS: Final = (
+    Door(
+        title=msg("Apply for a service"),
+        text=msg("Find out whether you qualify, apply, follow your case and get the decision."),
+        icon="services",
+        endpoint="services.show",
+        otherwise="/services",
+    ),
+    Door(
+        title=msg("See your card and top it up"),
+        text=msg("Show the code at a gate, see every fen that came and went, block a lost card."),
+        icon="card",
+        endpoint="resident_card.show",
+        otherwise="/me/card",
+    ),
+    Door(
+        title=msg("Use it in another city"),
+        text=msg("Ride the metro and the bus there with the card you have here."),
+        icon="places",
+        endpoint="resident_journeys.show",
+        otherwise="/for/residents#elsewhere",
+    ),
+    Door(
+        title=msg("See a doctor"),
+        text=msg("Pay only your own part, here or in another city, and see who paid the rest."),
+        icon="health",
+        endpoint="resident_health.show",
+        otherwise="/for/residents#health",
+    ),
+    Door(
+        title=msg("Pension and allowances"),
+        text=msg("See how your pension was computed and when it reaches your card."),
+        icon="pension",
+        endpoint="resident_benefits.show",
+        otherwise="/for/residents#benefits",
+    ),
+    Door(
+        title=msg("Check a certificate"),
+        text=msg("Scan or type what is printed on a decision and see whether it is genuine."),
+        icon="shield",
+        endpoint="verify.start",
+        otherwise="/verify",
+    ),
+)
+
+AUDIENCES: Final = ("residents", "operators", "hospitals", "cities", "officers")
 
 
 @blueprint.get("/")
 @public
 def start() -> str:
-    """What can be done here, in five seconds."""
-    return render_template("public/start/page.html")
+    """What can be done here, in five seconds. The hub has a start page of its own."""
+    if settings().is_hub:
+        return render_template("public/start/hub.html", cities=directory())
+    return render_template("public/start/city.html", doors=DOORS, signed_in=principal_or_none() is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CityRow:
+    """A city of the federation as the hub's directory shows it."""
+
+    code: str
+    name: str
+    url: str
+
+
+def directory() -> list[CityRow]:
+    """The cities that have joined."""
+    return []
+
+
+@blueprint.get("/for/<who>")
+@public
+def audience(who: str) -> str:
+    """What one audience does here and how it begins."""
+    if who not in AUDIENCES:
+        raise NotFound
+    return render_template(f"public/for/{who}.html", who=who)
+
+
+@blueprint.get("/accessibility")
+@public
+def accessibility() -> str:
+    """How usable these pages are, and what to do where they are not."""
+    return render_template("public/about/accessibility.html")
+
+
+@blueprint.get("/privacy")
+@public
+def privacy() -> str:
+    """What is kept about a person, why, and what they can do about it."""
+    return render_template("public/about/privacy.html")
+
+
+def _icon(size: int) -> dict[str, str]:
+    return {"src": display.asset(f"kit/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"}
 
 
 @blueprint.get("/manifest.webmanifest")
@@ -21,13 +136,16 @@ def start() -> str:
 def manifest() -> Response:
     """What a phone needs to put the portal on its home screen."""
     answer = jsonify(
-        name=translate("%(city)s Citizen Card", city=city_name()),
+        name=translate("%(city)s Citizen Card", city=display.city_name()),
         short_name=translate("Citizen Card"),
         start_url="/",
         display="standalone",
         background_color="#f7f5f0",
         theme_color="#0c4a4e",
-        icons=[{"src": asset(f"kit/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"} for size in (192, 512)],
+        icons=[
+            {"src": display.asset(f"kit/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"}
+            for size in (192, 512)
+        ],
     )
     answer.content_type = "application/manifest+json"
     return answer

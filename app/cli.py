@@ -17,6 +17,7 @@ from app.kernel.db import Database
 from app.kernel.settings import Settings
 from card import ledger
 from card.partners.cli import federation
+from card.transit.cli import COMMANDS as TRANSIT_COMMANDS
 
 log = structlog.get_logger()
 
@@ -94,3 +95,5 @@ def install(app: Flask) -> None:
     app.cli.add_command(worker_command)
     app.cli.add_command(check_books_command)
     app.cli.add_command(federation)
+    for transit_command in TRANSIT_COMMANDS:
+        app.cli.add_command(transit_command)

@@ -11,6 +11,7 @@ from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
 from card.partners import api as partners_api
+from card.transit import api as transit_api
 from portal import kit
 from portal.public import pages, reference, sessions, sign_in
 from portal.resident import security as security_screen
@@ -58,5 +59,8 @@ def register(app: OpenAPI, settings: Settings) -> None:
     app.register_blueprint(reference.blueprint)
     partners_api.install(app, settings)
     app.register_api(partners_api.blueprint)
+    if not settings.is_hub:
+        transit_api.install(app)
+        app.register_api(transit_api.blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(security_screen.blueprint)

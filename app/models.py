@@ -9,6 +9,7 @@ import card.health.models
 import card.ledger.models
 import card.partners.models
 import card.purchases.models
+import card.transit.models
 import services.catalogue.models
 import services.documents.models
 import services.messages.models

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.kernel.city import city_of
-from card.cards.models import CardDevice, CardRow, DenyBaseRow, DenyDeltaRow, EntitlementRow
+from card.cards.models import CardDevice, CardRow, DenyBaseRow, DenyChange, DenyDeltaRow, EntitlementRow
 from card.cards.rules import BlockReason, Card, Kind, Status, UnknownCard
 from card.credentials import CardNumber, CredentialRefused, Delta, DenyList, Entitlement, denials, key_id, numbers
 
@@ -129,6 +129,18 @@ def deny_deltas(session: Session, since: int, *, most: int = 1000) -> Sequence[D
     city = city_of(session).code
     rows = session.scalars(select(DenyDeltaRow).where(DenyDeltaRow.seq > since).order_by(DenyDeltaRow.seq).limit(most))
     return [_delta(city, row) for row in rows]
+
+
+def denial_of(session: Session, status_index: int) -> tuple[int, datetime] | None:
+    """With which published delta a status index came onto the deny list, and when that was; none while it is not on it."""
+    row = session.execute(
+        select(DenyChange.denied, DenyDeltaRow.seq, DenyDeltaRow.made_at)
+        .join(DenyDeltaRow, DenyDeltaRow.seq == DenyChange.delta_seq)
+        .where(DenyChange.status_index == status_index)
+        .order_by(DenyDeltaRow.seq.desc(), DenyChange.id.desc())
+        .limit(1)
+    ).one_or_none()
+    return (row.seq, row.made_at) if row is not None and row.denied else None
 
 
 def deny_current(session: Session) -> DenyList:

@@ -3,7 +3,7 @@
 from card.fares.charging import Charge, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
 from card.fares.feeds import Feed, FeedRefused, Problem, read_feed, read_files
 from card.fares.legs import Leg, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
-from card.fares.publishing import Line, LineStop, Operator, Published, Stop, publish
+from card.fares.publishing import Line, LineStop, Operator, Published, Stop, fingerprint, publish
 from card.fares.tariffs import (
     LOCAL_CARD,
     BadTariff,
@@ -69,6 +69,7 @@ __all__ = [
     "band_fare",
     "card_day",
     "charge",
+    "fingerprint",
     "publish",
     "read_feed",
     "read_files",

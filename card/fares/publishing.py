@@ -4,7 +4,9 @@ Distances along lines are ``shape_dist_traveled`` in the tariff's unit; between 
 stops of one ``parent_station``) counts, as Chinese metros charge it. ``od_distances.txt`` overrides a pair.
 """
 
+import hashlib
 import heapq
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Final
 
 from app.kernel.money import half_up_minor
 from card.fares.feeds import NOT_A_TARIFF, Feed, FeedRefused, Problem, Row, parse_clock, parse_date
+from card.fares.gtfs import OURS
 from card.fares.legs import DurationType, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
 from card.fares.tariffs import (
     BadTariff,
@@ -34,6 +37,17 @@ FARES_V2: Final = "fares-v2"
 PAIRING_MINUTES: Final = 240
 SUBWAY_TYPES: Final = frozenset({"0", "1", "2", "12"})
 UNIT_KM: Final = {"km": Decimal(1), "m": Decimal("0.001")}
+FARE_FILES: Final = (
+    "fare_products.txt",
+    "fare_leg_rules.txt",
+    "fare_transfer_rules.txt",
+    "rider_categories.txt",
+    "timeframes.txt",
+    "areas.txt",
+    "stop_areas.txt",
+    "networks.txt",
+    "route_networks.txt",
+)
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -438,6 +452,17 @@ def _ways_from(origin: str, roads: Roads) -> dict[str, Decimal]:
             if beyond not in done:
                 heapq.heappush(queue, (reached + length, beyond))
     return done
+
+
+def fingerprint(feed: Feed, tariff: Tariff) -> str:
+    """A digest of all that ``tariff`` says: two imports of one version agree exactly when their fingerprints do."""
+    said: list[object] = [sorted((*pair, str(km.normalize())) for pair, km in tariff.distances.items())]
+    for file in OURS:
+        rows = [dict(sorted(row.values.items())) for row in feed.rows(file) if row["tariff_id"] == tariff.id]
+        said.append(sorted(json.dumps(row, ensure_ascii=False) for row in rows))
+    if tariff.legs is not None and not tariff.bands:
+        said += [[file, feed.files.get(file, b"").hex()] for file in FARE_FILES]
+    return hashlib.sha256(json.dumps(said, ensure_ascii=False).encode()).hexdigest()
 
 
 def publish(feed: Feed, *, city: str) -> Published:

@@ -1,0 +1,38 @@
+"""What the worker repeats for transit."""
+
+import structlog
+
+from app.kernel import clock
+from app.kernel.db import Database
+from app.kernel.errors import Refusal
+from app.kernel.settings import Settings
+from card import partners
+from card.transit import charging, terminals
+
+log = structlog.get_logger()
+DENY_LIST_PATH = "/api/federation/deny-list"
+
+
+def recover_debts(database: Database, settings: Settings) -> None:
+    """Recover what riders owe from purses that can pay again, however the money came in."""
+    del settings
+    with database.transaction() as session:
+        holders = charging.indebted_holders(session)
+    for holder_id in holders:
+        with database.transaction() as session:
+            charging.recover_debts(session, holder_id=holder_id, now=clock.now())
+
+
+def fetch_partner_lists(database: Database, settings: Settings) -> None:
+    """Fetch every partner's deny list, so that our gates refuse its blocked cards; one that is away is asked again later."""
+    if settings.is_hub:
+        return
+    with database.transaction() as session:
+        cities = [city.code for city in partners.cities(session) if city.code != settings.city_code]
+    for city in cities:
+        try:
+            document = partners.send(database, city, "GET", DENY_LIST_PATH)
+            with database.transaction() as session:
+                terminals.keep_partner_list(session, city=city, document=document, now=clock.now())
+        except Refusal as refusal:
+            log.warning("transit.partner-list", partner=city, code=refusal.code)

@@ -1,0 +1,426 @@
+"""The tables of transit. Taps, uploads, alarms and fare postings are append-only for the application's role."""
+
+from datetime import date, datetime
+from decimal import Decimal
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    Numeric,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.kernel.db import Base, Json, refuse_on_constraint
+from app.kernel.ids import new_id
+from card.transit.rules import PresentmentConflict
+
+
+class FeedImport(Base):
+    """One import of a feed, kept whole: its files are what an export gives back."""
+
+    __tablename__ = "feed_import"
+    __table_args__ = (UniqueConstraint("feed_id", "digest"), {"schema": "card"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    feed_id: Mapped[str]
+    digest: Mapped[str]
+    imported_at: Mapped[datetime]
+    imported_by: Mapped[str]
+
+
+class FeedFile(Base):
+    """One file of an import, byte for byte."""
+
+    __tablename__ = "feed_file"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    feed_import_id: Mapped[UUID] = mapped_column(ForeignKey("card.feed_import.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class OperatorRow(Base):
+    """A transit operator: an agency of a feed."""
+
+    __tablename__ = "operator"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    feed_id: Mapped[str]
+    name_en: Mapped[str]
+    name_zh: Mapped[str]
+    open_when_stale: Mapped[bool] = mapped_column(default=False)
+
+
+class StopRow(Base):
+    """A stop or station (WGS 84)."""
+
+    __tablename__ = "stop"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    feed_id: Mapped[str]
+    name_en: Mapped[str]
+    name_zh: Mapped[str]
+    latitude: Mapped[Decimal | None] = mapped_column(Numeric(9, 6))
+    longitude: Mapped[Decimal | None] = mapped_column(Numeric(9, 6))
+
+
+class LineRow(Base):
+    """A line with its stops in order: ``path`` is ``[[stop id, km or null], ...]``."""
+
+    __tablename__ = "line"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    feed_id: Mapped[str]
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    name_en: Mapped[str]
+    name_zh: Mapped[str]
+    color: Mapped[str]
+    rail: Mapped[bool]
+    path: Mapped[Json]
+
+
+class TariffRow(Base):
+    """A version of an operator's tariff. What it says is in the files of its import and never changes."""
+
+    __tablename__ = "tariff"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"), primary_key=True)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    feed_import_id: Mapped[UUID] = mapped_column(ForeignKey("card.feed_import.id"))
+    digest: Mapped[str]
+    effective_from: Mapped[date] = mapped_column(Date)
+    effective_until: Mapped[date | None] = mapped_column(Date)
+    name_en: Mapped[str]
+    name_zh: Mapped[str]
+    secondary_source: Mapped[bool]
+    source: Mapped[str]
+
+
+class Enrolment(Base):
+    """A one-time token for one terminal; only its hash is kept."""
+
+    __tablename__ = "enrolment"
+    __table_args__ = (
+        UniqueConstraint("token_hash"),
+        CheckConstraint("mode IN ('entry', 'exit', 'both', 'ride')", name="mode"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    stop_id: Mapped[str]
+    line_id: Mapped[str]
+    mode: Mapped[str]
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+    terminal_id: Mapped[UUID | None]
+
+
+class TerminalRow(Base):
+    """An enrolled terminal. ``list_seq`` and ``skew_ms`` are as it last reported them."""
+
+    __tablename__ = "terminal"
+    __table_args__ = (
+        Index("ix_terminal_operator_id", "operator_id", "id"),
+        CheckConstraint("mode IN ('entry', 'exit', 'both', 'ride')", name="mode"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    stop_id: Mapped[str]
+    line_id: Mapped[str]
+    mode: Mapped[str]
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    software: Mapped[str]
+    certificate: Mapped[bytes] = mapped_column(LargeBinary)
+    enrolled_at: Mapped[datetime]
+    certificate_until: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+    last_seen_at: Mapped[datetime | None]
+    synced_at: Mapped[datetime | None]
+    list_seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    skew_ms: Mapped[int] = mapped_column(BigInteger, default=0)
+    last_tap_at: Mapped[datetime | None]
+
+
+class TerminalNonce(Base):
+    """A proof's nonce; the same again before it expires is a replayed request."""
+
+    __tablename__ = "terminal_nonce"
+    __table_args__ = (Index("ix_terminal_nonce_expires_at", "expires_at"), {"schema": "card"})
+
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"), primary_key=True)
+    nonce: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    expires_at: Mapped[datetime]
+
+
+class TerminalBoot(Base):
+    """How far one run of a terminal has been received without a gap."""
+
+    __tablename__ = "terminal_boot"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"), primary_key=True)
+    boot_id: Mapped[str] = mapped_column(primary_key=True)
+    contiguous: Mapped[int] = mapped_column(BigInteger, default=0)
+
+
+class TapUpload(Base):
+    """One signed batch: the proof is the terminal's signature over the body whose digest is kept."""
+
+    __tablename__ = "tap_upload"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"))
+    received_at: Mapped[datetime]
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    proof: Mapped[str]
+    taps: Mapped[int]
+
+
+class TapRow(Base):
+    """One tap as received.
+
+    ``decision`` is what the gate did; ``verdict`` why it should have refused, empty when it was right.
+    """
+
+    __tablename__ = "tap"
+    __table_args__ = (
+        Index("ix_tap_card_number", "card_number", "card_day"),
+        Index("ix_tap_operator_id", "operator_id", "received_at"),
+        CheckConstraint("decision IN ('accepted', 'refused')", name="decision"),
+        {"schema": "card"},
+    )
+
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"), primary_key=True)
+    boot_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    upload_id: Mapped[UUID] = mapped_column(ForeignKey("card.tap_upload.id"))
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    prev: Mapped[bytes] = mapped_column(LargeBinary)
+    kind: Mapped[str]
+    device_at: Mapped[datetime]
+    skew_ms: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime]
+    received_at: Mapped[datetime]
+    card_day: Mapped[date] = mapped_column(Date)
+    card_number: Mapped[str]
+    issuer: Mapped[str]
+    counter: Mapped[int] = mapped_column(BigInteger)
+    device_kid: Mapped[bytes] = mapped_column(LargeBinary)
+    status_index: Mapped[int] = mapped_column(BigInteger)
+    entitlements: Mapped[Json]
+    decision: Mapped[str]
+    reason: Mapped[str]
+    verdict: Mapped[str]
+    list_seq: Mapped[int] = mapped_column(BigInteger)
+    tariff_version: Mapped[str]
+    qr: Mapped[bytes] = mapped_column(LargeBinary)
+    operator_id: Mapped[str]
+    stop_id: Mapped[str]
+    line_id: Mapped[str]
+    liability: Mapped[str]
+    quarantined: Mapped[bool]
+
+
+class TapAlarm(Base):
+    """Something about a terminal's records that somebody must look at. Never an overwrite."""
+
+    __tablename__ = "tap_alarm"
+    __table_args__ = (Index("ix_tap_alarm_operator_id", "operator_id", "id"), {"schema": "card"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    at: Mapped[datetime]
+    operator_id: Mapped[str]
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"))
+    boot_id: Mapped[str]
+    seq: Mapped[int] = mapped_column(BigInteger)
+    kind: Mapped[str]
+    details: Mapped[Json]
+
+
+class JourneyRow(Base):
+    """A journey as priced now. It is made anew whenever its card-day is priced again; the postings are what stays."""
+
+    __tablename__ = "journey"
+    __table_args__ = (
+        UniqueConstraint("card_number", "key"),
+        Index("ix_journey_card_number", "card_number", "started_at"),
+        Index("ix_journey_operator_id", "operator_id", "card_day"),
+        Index("ix_journey_holder_id", "holder_id", "started_at"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    key: Mapped[str]
+    card_number: Mapped[str]
+    holder_id: Mapped[UUID | None]
+    issuer: Mapped[str]
+    card_day: Mapped[date] = mapped_column(Date)
+    operator_id: Mapped[str]
+    line_id: Mapped[str]
+    state: Mapped[str]
+    from_stop: Mapped[str | None]
+    to_stop: Mapped[str | None]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    km: Mapped[Decimal | None] = mapped_column(Numeric(9, 3))
+    tariff_id: Mapped[str | None]
+    capped_minor: Mapped[int] = mapped_column(BigInteger)
+    charged_minor: Mapped[int] = mapped_column(BigInteger)
+    steps: Mapped[Json]
+    taps: Mapped[list[str]]
+    priced_at: Mapped[datetime]
+
+
+class FarePosting(Base):
+    """What one pricing of a card-day changed in the ledger for one operator; ``amount_minor`` may be negative."""
+
+    __tablename__ = "fare_posting"
+    __table_args__ = (
+        UniqueConstraint("card_number", "card_day", "operator_id", "revision", name="uq_fare_posting_revision"),
+        Index("ix_fare_posting_operator_id", "operator_id", "posted_at"),
+        CheckConstraint("amount_minor <> 0", name="amount_minor"),
+        CheckConstraint("means IN ('purse', 'debt', 'foreign')", name="means"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    card_number: Mapped[str]
+    issuer: Mapped[str]
+    card_day: Mapped[date] = mapped_column(Date)
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    revision: Mapped[int]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    means: Mapped[str]
+    liability: Mapped[str]
+    cause: Mapped[list[str]]
+    posted_at: Mapped[datetime]
+
+
+class Debt(Base):
+    """A fare that the purse could not pay. ``liability`` is who bears it if it is never recovered."""
+
+    __tablename__ = "debt"
+    __table_args__ = (
+        Index("ix_debt_holder_id", "holder_id", "id", postgresql_where="left_minor > 0"),
+        CheckConstraint("left_minor BETWEEN 0 AND amount_minor", name="left_minor"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID]
+    card_number: Mapped[str]
+    creditor: Mapped[str]
+    liability: Mapped[str]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    left_minor: Mapped[int] = mapped_column(BigInteger)
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class PresentmentIn(Base):
+    """A partner city's claim for one of our cards, as it came, and the answer it got and gets again."""
+
+    __tablename__ = "presentment_in"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    acquirer: Mapped[str]
+    digest: Mapped[str]
+    claim: Mapped[Json]
+    answer: Mapped[Json]
+    received_at: Mapped[datetime]
+
+
+class PresentmentOut(Base):
+    """A claim of ours towards a card's issuer. ``answer`` is empty until the issuer answered."""
+
+    __tablename__ = "presentment_out"
+    __table_args__ = (
+        ForeignKeyConstraint(["fare_posting_id"], ["card.fare_posting.id"]),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    fare_posting_id: Mapped[UUID]
+    issuer: Mapped[str]
+    claim: Mapped[Json]
+    answer: Mapped[Json | None]
+    written_at: Mapped[datetime]
+    answered_at: Mapped[datetime | None]
+
+
+class PartnerDenyList(Base):
+    """A partner city's deny list as last fetched; our gates refuse its blocked cards too. ``denied`` is a roaring bitmap."""
+
+    __tablename__ = "partner_deny_list"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    city: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    denied: Mapped[bytes] = mapped_column(LargeBinary)
+    fetched_at: Mapped[datetime]
+
+
+class Contest(Base):
+    """A holder's objection to a journey's price."""
+
+    __tablename__ = "journey_contest"
+    __table_args__ = (
+        Index("ix_journey_contest_operator_id", "operator_id", "id"),
+        CheckConstraint("state IN ('open', 'upheld', 'rejected')", name="state"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    card_number: Mapped[str]
+    journey_key: Mapped[str]
+    holder_id: Mapped[UUID]
+    operator_id: Mapped[str]
+    kind: Mapped[str]
+    claimed_stop: Mapped[str]
+    words: Mapped[str]
+    state: Mapped[str]
+    opened_at: Mapped[datetime]
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    answer: Mapped[str]
+
+
+class ClaimedTap(Base):
+    """A missing tap that an upheld contest put in its place; it is priced like one that a gate recorded, and marked."""
+
+    __tablename__ = "claimed_tap"
+    __table_args__ = (Index("ix_claimed_tap_card_number", "card_number", "card_day"), {"schema": "card"})
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    contest_id: Mapped[UUID] = mapped_column(ForeignKey("card.journey_contest.id"))
+    card_number: Mapped[str]
+    card_day: Mapped[date] = mapped_column(Date)
+    kind: Mapped[str]
+    at: Mapped[datetime]
+    operator_id: Mapped[str]
+    stop_id: Mapped[str]
+    line_id: Mapped[str]
+
+
+refuse_on_constraint("pk_presentment_in", PresentmentConflict)

@@ -1,0 +1,86 @@
+"""Claims between cities for rides: ours towards an issuer, theirs for our cards.
+
+The issuer debits its own holder and answers by the claim's id: the same claim gets the same answer, another one under the same
+id is a conflict. Between the cities stands only what each books for itself; the clearing compares the two views.
+"""
+
+import hashlib
+import json
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.kernel import clock, outbox
+from app.kernel.city import city_of
+from app.kernel.db import Database, Json
+from card import cards, credentials, partners
+from card.ledger import TransferCode, chart
+from card.transit import charging
+from card.transit.models import PresentmentIn, PresentmentOut
+from card.transit.rules import Liability, NotOurCard, PresentmentConflict
+
+PATH = "/api/federation/presentments"
+
+
+def send(database: Database, payload: Json) -> None:
+    """Courier of ``presentment.written``: claim from the issuer and keep its signed answer. Safe to run twice."""
+    presentment_id = UUID(payload["id"])
+    with database.transaction() as session:
+        row = session.get_one(PresentmentOut, presentment_id)
+        issuer, claim, done = row.issuer, row.claim, row.answer is not None
+    if done:
+        return
+    answer = partners.send(database, issuer, "POST", PATH, claim)
+    with database.transaction() as session:
+        row = session.get_one(PresentmentOut, presentment_id)
+        row.answer, row.answered_at = answer, clock.now()
+
+
+def accept(
+    session: Session,
+    *,
+    presentment_id: UUID,
+    acquirer: str,
+    card_number: str,
+    amount_minor: int,
+    liability: Liability,
+    event_at: datetime,
+    claim: Json,
+    now: datetime,
+) -> Json:
+    """Debit our holder for a ride in ``acquirer`` (a negative amount gives back), and answer with which means.
+
+    Raises ``NotOurCard``, ``UnknownCard`` and ``PresentmentConflict``.
+    """
+    if credentials.issuing_city(card_number) != city_of(session).code:
+        raise NotOurCard(card_number[:8])
+    digest = hashlib.sha256(json.dumps(claim, sort_keys=True).encode()).hexdigest()
+    charging.lock_cards(session, [card_number])
+    known = session.get(PresentmentIn, presentment_id)
+    if known is not None:
+        if (known.digest, known.acquirer) != (digest, acquirer):
+            raise PresentmentConflict(str(presentment_id))
+        return known.answer
+    holder_id = cards.by_number(session, card_number).holder_id
+    facts: Json = {
+        "posting_id": presentment_id,
+        "holder_id": holder_id,
+        "creditor": chart.due_to(acquirer),
+        "card_number": card_number,
+        "event_at": event_at,
+        "reference": f"presentment:{presentment_id}",
+        "metadata": {"acquirer": acquirer, "operator": str(claim.get("operator", ""))},
+        "now": now,
+    }
+    if amount_minor > 0:
+        means = charging.charge_holder(
+            session, amount_minor=amount_minor, code=TransferCode.FOREIGN_FARE, liability=liability, **facts
+        )
+    else:
+        means = charging.refund_holder(session, amount_minor=-amount_minor, code=TransferCode.FOREIGN_FARE_CORRECTION, **facts)
+    answer: Json = {"id": str(presentment_id), "outcome": "debited", "means": means}
+    session.add(PresentmentIn(id=presentment_id, acquirer=acquirer, digest=digest, claim=claim, answer=answer, received_at=now))
+    session.flush()
+    outbox.emit(session, "debit.foreign", claim, at=now)
+    return answer

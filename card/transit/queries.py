@@ -1,0 +1,386 @@
+"""Reading transit: journeys, taps, alarms, an operator's day."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.orm import Session
+
+from app.kernel.db import Json
+from card import ledger
+from card.fares import State, Step, StepCode
+from card.ledger import TransferCode, chart
+from card.transit.models import (
+    ClaimedTap,
+    Contest,
+    Debt,
+    FarePosting,
+    JourneyRow,
+    PresentmentIn,
+    PresentmentOut,
+    TapAlarm,
+    TapRow,
+)
+from card.transit.rules import UnknownJourney
+
+LEDGER_PAGE: Final = 500
+FARE_CODES: Final = frozenset(
+    {
+        TransferCode.FARE,
+        TransferCode.FARE_DEBT,
+        TransferCode.FARE_CORRECTION,
+        TransferCode.FOREIGN_FARE,
+        TransferCode.FOREIGN_FARE_CORRECTION,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JourneyView:
+    """A journey as priced now. Amounts are fen; ``steps`` add up to ``charged_minor``."""
+
+    id: UUID
+    key: str
+    card_number: str
+    issuer: str
+    holder_id: UUID | None
+    card_day: date
+    operator_id: str
+    line_id: str
+    state: State
+    from_stop: str | None
+    to_stop: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    km: Decimal | None
+    tariff_id: str | None
+    charged_minor: int
+    steps: tuple[Step, ...]
+    taps: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TapView:
+    """A tap as its operator sees it."""
+
+    key: str
+    terminal_id: UUID
+    at: datetime
+    received_at: datetime
+    kind: str
+    card_number: str
+    stop_id: str
+    line_id: str
+    decision: str
+    reason: str
+    verdict: str
+    liability: str
+    quarantined: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AlarmView:
+    """Something about a terminal's records to look at."""
+
+    id: UUID
+    at: datetime
+    terminal_id: UUID
+    boot_id: str
+    seq: int
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostingView:
+    """One difference that was posted for a card-day; ``amount_minor`` may be negative."""
+
+    id: UUID
+    posted_at: datetime
+    card_number: str
+    issuer: str
+    card_day: date
+    amount_minor: int
+    total_minor: int
+    means: str
+    liability: str
+    answered: bool | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LineRevenue:
+    """A line's part of a card-day's revenue."""
+
+    line_id: str
+    journeys: int
+    charged_minor: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DayStatement:
+    """An operator's day of posting: every posting, their sum, and what the ledger booked in the same time.
+
+    The two sums agree; where they do not, ``difference_minor`` says by how much and somebody is called.
+    """
+
+    operator_id: str
+    begin: datetime
+    end: datetime
+    postings: tuple[PostingView, ...]
+    total_minor: int
+    ledger_minor: int
+    at_risk_minor: int
+
+    @property
+    def difference_minor(self) -> int:
+        """The ledger's sum less ours: zero."""
+        return self.ledger_minor - self.total_minor
+
+
+def _journey(row: JourneyRow) -> JourneyView:
+    return JourneyView(
+        id=row.id,
+        key=row.key,
+        card_number=row.card_number,
+        issuer=row.issuer,
+        holder_id=row.holder_id,
+        card_day=row.card_day,
+        operator_id=row.operator_id,
+        line_id=row.line_id,
+        state=State(row.state),
+        from_stop=row.from_stop,
+        to_stop=row.to_stop,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        km=row.km,
+        tariff_id=row.tariff_id,
+        charged_minor=row.charged_minor,
+        steps=steps_of(row.steps),
+        taps=tuple(row.taps),
+    )
+
+
+def steps_of(stored: Json) -> tuple[Step, ...]:
+    """The steps of a stored journey."""
+    return tuple(
+        Step(code=StepCode(step["code"]), amount_minor=step["amount_minor"], params=step["params"]) for step in stored["steps"]
+    )
+
+
+def _journeys(session: Session, *conditions: ColumnElement[bool], limit: int) -> list[JourneyView]:
+    rows = session.scalars(
+        select(JourneyRow).where(*conditions).order_by(JourneyRow.started_at.desc(), JourneyRow.id.desc()).limit(limit)
+    )
+    return [_journey(row) for row in rows]
+
+
+def journeys_of_holder(
+    session: Session, holder_id: UUID, *, before: datetime | None = None, limit: int = 30
+) -> list[JourneyView]:
+    """A holder's journeys in this city, the newest first."""
+    conditions = [JourneyRow.holder_id == holder_id]
+    if before is not None:
+        conditions.append(JourneyRow.started_at < before)
+    return _journeys(session, *conditions, limit=limit)
+
+
+def journeys_of_operator(session: Session, operator_id: str, *, on: date | None = None, limit: int = 100) -> list[JourneyView]:
+    """An operator's journeys, of one card-day or the newest of all."""
+    conditions = [JourneyRow.operator_id == operator_id]
+    if on is not None:
+        conditions.append(JourneyRow.card_day == on)
+    return _journeys(session, *conditions, limit=limit)
+
+
+def journey(
+    session: Session, journey_id: UUID, *, holder_id: UUID | None = None, operator_id: str | None = None
+) -> JourneyView:
+    """One journey of this holder, or of this operator. Raises ``UnknownJourney`` where it is somebody else's."""
+    row = session.get(JourneyRow, journey_id)
+    mine = row is not None and (holder_id is not None or operator_id is not None)
+    if (
+        row is None
+        or not mine
+        or (holder_id or row.holder_id) != row.holder_id
+        or (operator_id or row.operator_id) != row.operator_id
+    ):
+        raise UnknownJourney(str(journey_id))
+    return _journey(row)
+
+
+def _tap(row: TapRow) -> TapView:
+    return TapView(
+        key=f"{row.terminal_id}/{row.boot_id}/{row.seq}",
+        terminal_id=row.terminal_id,
+        at=row.at,
+        received_at=row.received_at,
+        kind=row.kind,
+        card_number=row.card_number,
+        stop_id=row.stop_id,
+        line_id=row.line_id,
+        decision=row.decision,
+        reason=row.reason,
+        verdict=row.verdict,
+        liability=row.liability,
+        quarantined=row.quarantined,
+    )
+
+
+def taps_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> list[TapView]:
+    """The taps received last, the newest first."""
+    rows = session.scalars(
+        select(TapRow)
+        .where(TapRow.operator_id == operator_id)
+        .order_by(TapRow.received_at.desc(), TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
+        .limit(limit)
+    )
+    return [_tap(row) for row in rows]
+
+
+def taps_of_journey(session: Session, found: JourneyView) -> list[TapView]:
+    """The taps that made a journey, in the order of travel; a claimed tap has no terminal and is left out."""
+    rows = session.scalars(
+        select(TapRow)
+        .where(TapRow.card_number == found.card_number, TapRow.card_day == found.card_day)
+        .order_by(TapRow.at, TapRow.terminal_id, TapRow.boot_id, TapRow.seq)
+    )
+    return [tap for tap in map(_tap, rows) if tap.key in found.taps]
+
+
+def claimed_in(session: Session, found: JourneyView) -> bool:
+    """Whether a tap of the journey was claimed rather than recorded."""
+    ids = [UUID(key.removeprefix("claim/")) for key in found.taps if key.startswith("claim/")]
+    return bool(ids) and session.scalar(select(func.count()).select_from(ClaimedTap).where(ClaimedTap.id.in_(ids))) == len(ids)
+
+
+def alarms_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> list[AlarmView]:
+    """The newest alarms about an operator's terminals."""
+    rows = session.scalars(
+        select(TapAlarm).where(TapAlarm.operator_id == operator_id).order_by(TapAlarm.id.desc()).limit(limit)
+    )
+    return [
+        AlarmView(id=row.id, at=row.at, terminal_id=row.terminal_id, boot_id=row.boot_id, seq=row.seq, kind=row.kind)
+        for row in rows
+    ]
+
+
+def _postings(session: Session, *conditions: ColumnElement[bool]) -> tuple[PostingView, ...]:
+    rows = session.execute(
+        select(FarePosting, PresentmentOut.answered_at)
+        .outerjoin(PresentmentOut, PresentmentOut.fare_posting_id == FarePosting.id)
+        .where(*conditions)
+        .order_by(FarePosting.posted_at, FarePosting.id)
+    )
+    return tuple(
+        PostingView(
+            id=row.id,
+            posted_at=row.posted_at,
+            card_number=row.card_number,
+            issuer=row.issuer,
+            card_day=row.card_day,
+            amount_minor=row.amount_minor,
+            total_minor=row.total_minor,
+            means=row.means,
+            liability=row.liability,
+            answered=answered_at is not None if row.means == "foreign" else None,
+        )
+        for row, answered_at in rows
+    )
+
+
+def postings_of_day(session: Session, *, card_number: str, day: date, operator_id: str) -> tuple[PostingView, ...]:
+    """How the charge of a card-day came about: every difference in the order in which it was posted."""
+    return _postings(
+        session, FarePosting.card_number == card_number, FarePosting.card_day == day, FarePosting.operator_id == operator_id
+    )
+
+
+def revenue_by_line(session: Session, operator_id: str, *, on: date) -> list[LineRevenue]:
+    """What each line's journeys of one card-day cost their riders, the most first."""
+    total = func.sum(JourneyRow.charged_minor)
+    rows = session.execute(
+        select(JourneyRow.line_id, func.count(), total)
+        .where(JourneyRow.operator_id == operator_id, JourneyRow.card_day == on)
+        .group_by(JourneyRow.line_id)
+        .order_by(total.desc(), JourneyRow.line_id)
+    )
+    return [LineRevenue(line_id=line, journeys=count, charged_minor=int(charged)) for line, count, charged in rows]
+
+
+def revenue_by_hour(session: Session, operator_id: str, *, on: date) -> list[int]:
+    """What journeys begun in each hour (0 to 23, Asia/Shanghai) of one card-day cost, in fen."""
+    hour = func.extract("hour", func.timezone("Asia/Shanghai", JourneyRow.started_at))
+    rows = session.execute(
+        select(hour, func.sum(JourneyRow.charged_minor))
+        .where(JourneyRow.operator_id == operator_id, JourneyRow.card_day == on)
+        .group_by(hour)
+    )
+    found = {int(number): int(charged) for number, charged in rows}
+    return [found.get(number, 0) for number in range(24)]
+
+
+def day_statement(session: Session, operator_id: str, *, begin: datetime, end: datetime) -> DayStatement:
+    """What was posted for an operator from ``begin`` (included) to ``end`` (not), beside the ledger's own sum."""
+    postings = _postings(
+        session, FarePosting.operator_id == operator_id, FarePosting.posted_at >= begin, FarePosting.posted_at < end
+    )
+    at_risk = session.scalar(
+        select(func.coalesce(func.sum(Debt.left_minor), 0)).where(
+            Debt.creditor == chart.operator(operator_id).key, Debt.liability == "operator"
+        )
+    )
+    return DayStatement(
+        operator_id=operator_id,
+        begin=begin,
+        end=end,
+        postings=postings,
+        total_minor=sum(posting.amount_minor for posting in postings),
+        ledger_minor=_booked(session, operator_id, begin=begin, end=end),
+        at_risk_minor=int(at_risk or 0),
+    )
+
+
+def _booked(session: Session, operator_id: str, *, begin: datetime, end: datetime) -> int:
+    """What the ledger itself booked as fares on the operator's account in that time, read from its statement."""
+    account = ledger.account_id(session, chart.operator(operator_id))
+    total, before = 0, None
+    while lines := ledger.statement(session, account, before=before, limit=LEDGER_PAGE):
+        total += sum(line.amount_minor for line in lines if begin <= line.posted_at < end and line.code in FARE_CODES)
+        before = lines[-1].cursor
+        if lines[-1].posted_at < begin or len(lines) < LEDGER_PAGE:
+            break
+    return total
+
+
+def debts_of(session: Session, holder_id: UUID) -> int:
+    """What a holder still owes for rides, in fen."""
+    return int(
+        session.scalar(
+            select(func.coalesce(func.sum(Debt.left_minor), 0)).where(Debt.holder_id == holder_id, Debt.left_minor > 0)
+        )
+        or 0
+    )
+
+
+def foreign_rides(session: Session, card_numbers: Iterable[str], *, limit: int = 50) -> list[tuple[Json, Json]]:
+    """Claims other cities made for these cards with our answers, the newest first."""
+    rows = session.scalars(
+        select(PresentmentIn)
+        .where(PresentmentIn.claim["card_number"].astext.in_(list(card_numbers)))
+        .order_by(PresentmentIn.id.desc())
+        .limit(limit)
+    )
+    return [(row.claim, row.answer) for row in rows]
+
+
+def contests_of(session: Session, *, holder_id: UUID | None = None, operator_id: str | None = None) -> Sequence[Contest]:
+    """Objections of a holder, or against an operator, the newest first."""
+    query = select(Contest).order_by(Contest.id.desc()).limit(100)
+    if holder_id is not None:
+        query = query.where(Contest.holder_id == holder_id)
+    if operator_id is not None:
+        query = query.where(Contest.operator_id == operator_id)
+    return session.scalars(query).all()

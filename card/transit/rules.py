@@ -1,0 +1,158 @@
+"""What transit decides, purely: refusals, liability of a tap, staleness of a terminal."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from app.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated, msg
+
+ENROLMENT_LIFE: Final = timedelta(minutes=10)
+GRACE: Final = timedelta(minutes=10)
+SKEW_MAX: Final = timedelta(seconds=120)
+BUNDLE_LIFE: Final = timedelta(hours=72)
+MODES: Final = ("entry", "exit", "both", "ride")
+
+
+class EnrolmentRefused(Unauthenticated):
+    """The enrolment token is unknown, used or older than ten minutes."""
+
+    code = "enrolment-refused"
+    sentence = msg("The enrolment token is not valid. Ask the operator for a new one.")
+
+
+class UnknownTerminal(Unauthenticated):
+    """The terminal is not enrolled here, was revoked, or its certificate ran out."""
+
+    code = "unknown-terminal"
+    sentence = msg("This terminal is not enrolled, or no longer.")
+
+
+class ProofReplayed(Conflict):
+    """The same signed request came before."""
+
+    code = "proof-replayed"
+    sentence = msg("This signed request was received before.")
+
+
+class OtherTerminal(Invalid):
+    """The batch names another terminal than the one that signed it."""
+
+    code = "other-terminal"
+    sentence = msg("The batch belongs to another terminal.")
+
+
+class UnknownOperator(NotFound):
+    """No feed of this city names the operator."""
+
+    code = "unknown-operator"
+    sentence = msg("There is no such operator in this city.")
+
+
+class UnknownJourney(NotFound):
+    """No such journey, or it is not the caller's to see."""
+
+    code = "unknown-journey"
+    sentence = msg("We could not find this journey.")
+
+
+class TariffChanged(Conflict):
+    """A feed changes a tariff version that was imported before. Publish a new version instead."""
+
+    code = "tariff-version-changed"
+    sentence = msg("The tariff version %(tariff)s was imported before and cannot change. Give the new one a name of its own.")
+
+
+class PresentmentConflict(Conflict):
+    """The claim's id came before with other content."""
+
+    code = "presentment-conflict"
+    sentence = msg("This claim was received before with other content.")
+
+
+class NotOurCard(Invalid):
+    """A claim for a card that this city did not issue."""
+
+    code = "not-our-card"
+    sentence = msg("This city did not issue the card.")
+
+
+class Liability(StrEnum):
+    """Who bears a ride that is never paid."""
+
+    ISSUER = "issuer"
+    OPERATOR = "operator"
+
+
+def liability(*, tapped_at: datetime, held_seq: int, denied_seq: int | None, published_at: datetime | None) -> Liability:
+    """Whose risk an accepted tap is.
+
+    ``denied_seq`` and ``published_at`` say with which deny list the card became refusable (none: it is not on it). Until that
+    list's publication and ten minutes of grace the issuer bears the ride; after it, or when the gate held that list
+    (``held_seq``) and let the card through all the same, the operator does.
+    """
+    if denied_seq is None or published_at is None:
+        return Liability.ISSUER
+    if held_seq >= denied_seq or tapped_at > published_at + GRACE:
+        return Liability.OPERATOR
+    return Liability.ISSUER
+
+
+class Freshness(StrEnum):
+    """How old a terminal's lists are, by the validator's own thresholds."""
+
+    FRESH = "fresh"
+    AGEING = "ageing"
+    OLD = "old"
+    EXPIRED = "expired"
+    NEVER = "never"
+    REVOKED = "revoked"
+
+
+_STEPS: Final = ((timedelta(hours=1), Freshness.FRESH), (timedelta(hours=24), Freshness.AGEING), (BUNDLE_LIFE, Freshness.OLD))
+
+
+def freshness(*, synced_at: datetime | None, revoked: bool, now: datetime) -> Freshness:
+    """How fresh the terminal's lists are at ``now``."""
+    if revoked:
+        return Freshness.REVOKED
+    if synced_at is None:
+        return Freshness.NEVER
+    return next((state for age, state in _STEPS if now - synced_at <= age), Freshness.EXPIRED)
+
+
+def contiguous(received: list[int], *, start: int = 0) -> tuple[int, list[tuple[int, int]]]:
+    """The highest seq up to which nothing is missing after ``start``, and the gaps above it as inclusive pairs."""
+    gaps: list[tuple[int, int]] = []
+    reached = previous = start
+    for seq in sorted(set(received)):
+        if seq <= start:
+            continue
+        if seq == reached + 1 and not gaps:
+            reached = seq
+        elif seq > previous + 1:
+            gaps.append((previous + 1, seq - 1))
+        previous = seq
+    return reached, gaps
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Difference:
+    """What one pricing changed for one operator."""
+
+    operator_id: str
+    amount_minor: int
+    total_minor: int
+
+
+def differences(*, owed: dict[str, int], posted: dict[str, int]) -> list[Difference]:
+    """What must be posted so that ``posted`` becomes ``owed``, operator by operator; nothing where they agree."""
+    return [
+        Difference(
+            operator_id=operator,
+            amount_minor=owed.get(operator, 0) - posted.get(operator, 0),
+            total_minor=owed.get(operator, 0),
+        )
+        for operator in sorted(owed.keys() | posted.keys())
+        if owed.get(operator, 0) != posted.get(operator, 0)
+    ]

@@ -1,0 +1,334 @@
+"""Terminals: one-time enrolment, certificates, proofs of requests, signed bundles."""
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.kernel import audit
+from app.kernel.city import city_of
+from app.kernel.db import Json
+from app.kernel.errors import Invalid, msg
+from app.kernel.ids import new_id
+from app.kernel.signing import Purpose
+from card import cards, credentials, partners
+from card.credentials import PROOF_AGE_MAX, CredentialRefused, DenyList
+from card.transit import network
+from card.transit.models import (
+    Enrolment,
+    LineRow,
+    PartnerDenyList,
+    StopRow,
+    TariffRow,
+    TerminalNonce,
+    TerminalRow,
+)
+from card.transit.rules import (
+    BUNDLE_LIFE,
+    ENROLMENT_LIFE,
+    MODES,
+    EnrolmentRefused,
+    Freshness,
+    ProofReplayed,
+    UnknownTerminal,
+    freshness,
+)
+
+TOKEN_BYTES: Final = 18
+RISK: Final[Json] = {"fresh_hours": 1, "first_seen_hours": 24, "expired_hours": 72, "first_seen_limit": 50}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnrolmentToken:
+    """A token to type into a terminal. It is shown once; only its hash is kept."""
+
+    id: UUID
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Enrolled:
+    """What a terminal gets back when it enrols."""
+
+    terminal_id: UUID
+    operator_id: str
+    stop_id: str
+    line_id: str
+    certificate: bytes
+    city: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalView:
+    """A terminal as its operator sees it."""
+
+    id: UUID
+    operator_id: str
+    stop_id: str
+    line_id: str
+    mode: str
+    software: str
+    enrolled_at: datetime
+    certificate_until: datetime
+    last_seen_at: datetime | None
+    synced_at: datetime | None
+    list_seq: int
+    skew_ms: int
+    last_tap_at: datetime | None
+    freshness: Freshness
+
+
+def create_enrolment(
+    session: Session, *, operator_id: str, stop_id: str = "", line_id: str = "", mode: str = "both", by: str, now: datetime
+) -> EnrolmentToken:
+    """A one-time token, good for ten minutes, for a terminal of ``operator_id`` at a stop or on a line.
+
+    Raises ``UnknownOperator``; ``Invalid`` where the stop or line is not the operator's.
+    """
+    network.operator(session, operator_id)
+    fields: dict[str, str] = {}
+    lines = {line.id: line for line in network.lines_of(session, operator_id)}
+    stops = {stop for line in lines.values() for stop, _ in line.stops}
+    if mode not in MODES:
+        fields["mode"] = msg("Choose what the terminal does.")
+    if stop_id and stop_id not in stops:
+        fields["stop_id"] = msg("This stop is not on a line of the operator.")
+    if line_id and line_id not in lines:
+        fields["line_id"] = msg("This line is not the operator's.")
+    if mode == "ride" and not line_id:
+        fields["line_id"] = msg("A terminal on a vehicle belongs to a line.")
+    if mode in ("entry", "exit", "both") and not stop_id:
+        fields["stop_id"] = msg("A gate stands at a stop.")
+    if fields:
+        raise Invalid("enrolment", fields=fields)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    row = Enrolment(
+        id=new_id(),
+        token_hash=_hash(token),
+        operator_id=operator_id,
+        stop_id=stop_id,
+        line_id=line_id or next((line.id for line in lines.values() if any(stop == stop_id for stop, _ in line.stops)), ""),
+        mode=mode,
+        created_by=by,
+        created_at=now,
+        expires_at=now + ENROLMENT_LIFE,
+    )
+    session.add(row)
+    details: Json = {"operator": operator_id, "stop": stop_id, "line": line_id, "mode": mode}
+    audit.record(session, actor=by, action="enrolment.create", subject=f"enrolment:{row.id}", at=now, details=details)
+    session.flush()
+    return EnrolmentToken(id=row.id, token=token, expires_at=row.expires_at)
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def enrol(session: Session, *, token: str, public_key: bytes, software: str, now: datetime) -> Enrolled:
+    """Make the device behind ``public_key`` (raw Ed25519) a terminal and sign its certificate.
+
+    Raises ``EnrolmentRefused`` where the token is unknown, used or older than ten minutes.
+    """
+    row = session.scalars(select(Enrolment).where(Enrolment.token_hash == _hash(token)).with_for_update()).one_or_none()
+    if row is None or row.used_at is not None or row.expires_at <= now:
+        raise EnrolmentRefused
+    credentials.public_from_raw(public_key)
+    terminal_id, city = new_id(), city_of(session)
+    certificate = credentials.certify(
+        city.key(Purpose.BUNDLE).private,
+        terminal_id=str(terminal_id),
+        operator_id=row.operator_id,
+        city=city.code,
+        stop_id=row.stop_id,
+        line=row.line_id,
+        key=public_key,
+        now=now,
+    )
+    session.add(
+        TerminalRow(
+            id=terminal_id,
+            operator_id=row.operator_id,
+            stop_id=row.stop_id,
+            line_id=row.line_id,
+            mode=row.mode,
+            public_key=public_key,
+            software=software[:100],
+            certificate=certificate,
+            enrolled_at=now,
+            certificate_until=credentials.read_certificate(certificate).expires_at,
+            last_seen_at=now,
+            list_seq=0,
+            skew_ms=0,
+        )
+    )
+    row.used_at, row.terminal_id = now, terminal_id
+    audit.record(session, actor=f"terminal:{terminal_id}", action="terminal.enrol", subject=f"terminal:{terminal_id}", at=now)
+    session.flush()
+    return Enrolled(
+        terminal_id=terminal_id,
+        operator_id=row.operator_id,
+        stop_id=row.stop_id,
+        line_id=row.line_id,
+        certificate=certificate,
+        city=city.code,
+    )
+
+
+def revoke(session: Session, *, terminal_id: UUID, operator_id: str, by: str, now: datetime) -> None:
+    """Stop believing a terminal. Raises ``UnknownTerminal`` where it is not the operator's."""
+    row = session.get(TerminalRow, terminal_id)
+    if row is None or row.operator_id != operator_id:
+        raise UnknownTerminal(str(terminal_id))
+    if row.revoked_at is None:
+        row.revoked_at = now
+        audit.record(session, actor=by, action="terminal.revoke", subject=f"terminal:{terminal_id}", at=now)
+
+
+def terminal_row(session: Session, terminal_id: str, *, now: datetime) -> TerminalRow:
+    """The row of a terminal that may speak. Raises ``UnknownTerminal``."""
+    try:
+        row = session.get(TerminalRow, UUID(terminal_id))
+    except ValueError as error:
+        raise UnknownTerminal(terminal_id) from error
+    if row is None or row.revoked_at is not None or row.certificate_until <= now:
+        raise UnknownTerminal(terminal_id)
+    return row
+
+
+def prove(session: Session, authorization: str, *, method: str, path: str, body: bytes, now: datetime) -> TerminalRow:
+    """The terminal that signed this request, once: its nonce is remembered as long as the proof could be shown again.
+
+    Raises ``UnknownTerminal``, ``ProofReplayed`` or ``CredentialRefused``.
+    """
+    proof = credentials.verify_proof(
+        authorization,
+        lambda terminal_id: credentials.public_from_raw(terminal_row(session, terminal_id, now=now).public_key),
+        method=method,
+        path=path,
+        body=body,
+        now=now,
+    )
+    row = terminal_row(session, proof.terminal_id, now=now)
+    session.execute(delete(TerminalNonce).where(TerminalNonce.terminal_id == row.id, TerminalNonce.expires_at < now))
+    fresh = session.execute(
+        insert(TerminalNonce)
+        .values(terminal_id=row.id, nonce=proof.nonce, expires_at=proof.at + 2 * PROOF_AGE_MAX)
+        .on_conflict_do_nothing()
+        .returning(TerminalNonce.nonce)
+    ).one_or_none()
+    if fresh is None:
+        raise ProofReplayed
+    return row
+
+
+def bundle(session: Session, *, terminal_id: UUID, since: int | None, now: datetime) -> bytes:
+    """The signed bundle for one terminal; ``since`` is the deny list's seq that it holds (none: it holds none)."""
+    row = session.get_one(TerminalRow, terminal_id, with_for_update=True)
+    city = city_of(session)
+    deny = cards.deny_part(session, since)
+    row.last_seen_at = row.synced_at = now
+    row.list_seq = int(cards.deny_current(session).seq)
+    document: Json = {
+        "seq": int(now.timestamp() * 1000),
+        "made_at": int(now.timestamp()),
+        "not_after": int((now + BUNDLE_LIFE).timestamp()),
+        "city": city.code,
+        "tariff_version": _tariff_version(session, row.operator_id),
+        "issuer_keys": {code: [[kid, raw] for kid, raw in keys] for code, keys in partners.issuer_keys(session).items()},
+        "deny": deny,
+        "deny_of": {
+            found.city: {"base": found.denied, "digest": found.digest, "seq": found.seq, "deltas": []}
+            for found in session.scalars(select(PartnerDenyList).order_by(PartnerDenyList.city))
+        },
+        "risk": RISK,
+        "stops": _stops(session, row),
+        "terminal": {"stop_id": row.stop_id, "line": row.line_id, "mode": row.mode},
+    }
+    return credentials.sign_bundle(city.key(Purpose.BUNDLE).private, document)
+
+
+def _tariff_version(session: Session, operator_id: str) -> str:
+    newest = session.scalar(
+        select(TariffRow.id)
+        .where(TariffRow.operator_id == operator_id)
+        .order_by(TariffRow.effective_from.desc(), TariffRow.id)
+        .limit(1)
+    )
+    return newest or ""
+
+
+def _stops(session: Session, row: TerminalRow) -> list[list[str]]:
+    line = session.get(LineRow, row.line_id) if row.line_id else None
+    ids = [stop for stop, _ in line.path["stops"]] if line else [row.stop_id]
+    names = {stop.id: stop for stop in session.scalars(select(StopRow).where(StopRow.id.in_(ids)))}
+    return [[stop, names[stop].name_en, names[stop].name_zh] for stop in ids if stop in names]
+
+
+def view(row: TerminalRow, *, now: datetime) -> TerminalView:
+    """A row as its operator sees it."""
+    return TerminalView(
+        id=row.id,
+        operator_id=row.operator_id,
+        stop_id=row.stop_id,
+        line_id=row.line_id,
+        mode=row.mode,
+        software=row.software,
+        enrolled_at=row.enrolled_at,
+        certificate_until=row.certificate_until,
+        last_seen_at=row.last_seen_at,
+        synced_at=row.synced_at,
+        list_seq=row.list_seq,
+        skew_ms=row.skew_ms,
+        last_tap_at=row.last_tap_at,
+        freshness=freshness(synced_at=row.synced_at, revoked=row.revoked_at is not None, now=now),
+    )
+
+
+def terminals_of(session: Session, operator_id: str, *, now: datetime) -> list[TerminalView]:
+    """The terminals of an operator, the newest first."""
+    rows = session.scalars(select(TerminalRow).where(TerminalRow.operator_id == operator_id).order_by(TerminalRow.id.desc()))
+    return [view(row, now=now) for row in rows]
+
+
+def count_terminals(session: Session) -> int:
+    """How many terminals are enrolled and not revoked."""
+    return session.scalar(select(func.count()).select_from(TerminalRow).where(TerminalRow.revoked_at.is_(None))) or 0
+
+
+def deny_list_document(session: Session) -> Json:
+    """Our deny list for a partner city: the whole of it, base64, with the digest that its chain has reached."""
+    current = cards.deny_current(session)
+    return {
+        "city": current.city,
+        "seq": current.seq,
+        "digest": base64.b64encode(current.digest).decode(),
+        "denied": base64.b64encode(current.base()).decode(),
+    }
+
+
+def keep_partner_list(session: Session, *, city: str, document: Json, now: datetime) -> int:
+    """Take a partner's deny list in; an older one than we hold changes nothing. Answers how many it denies."""
+    try:
+        found = DenyList(
+            city=city,
+            seq=int(document["seq"]),
+            digest=base64.b64decode(document["digest"], validate=True),
+            denied=credentials.denials.unpack(base64.b64decode(document["denied"], validate=True)),
+        )
+    except (KeyError, ValueError, TypeError, CredentialRefused) as error:
+        raise Invalid("deny list", fields={"denied": msg("This is not a deny list.")}) from error
+    values = {"seq": found.seq, "digest": found.digest, "denied": found.base(), "fetched_at": now}
+    session.execute(
+        insert(PartnerDenyList)
+        .values(city=city, **values)
+        .on_conflict_do_update(constraint="pk_partner_deny_list", set_=values, where=PartnerDenyList.seq <= found.seq)
+    )
+    return len(found)

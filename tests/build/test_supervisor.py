@@ -1,10 +1,13 @@
 """The demonstration refuses to start where it cannot, with a clear sentence and a way out."""
 
+import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from app.demo import supervisor
@@ -41,24 +44,51 @@ def test_a_full_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypa
 
 def test_what_a_killed_start_left_running_is_ended_by_the_next(tmp_path: Path) -> None:
     first = Children(tmp_path)
-    first.start(Program(name="sleeper", command=(sys.executable, "-c", "import time; time.sleep(600)"), environment={}))
+    first.start(Program(name="sleeper", run=(sys.executable, "-c", "import time; time.sleep(600)"), environment={}))
     (pid,) = [child.pid for _, child in first._running.values()]
 
     assert Children(tmp_path).clear_leftovers() == 1
 
-    (_, child) = first._running["sleeper"]
-    assert child.wait(5) == -9
-    assert child.pid == pid
+    assert first._running["sleeper"][1].wait(5)
+    assert not psutil.pid_exists(pid)
     assert Children(tmp_path).clear_leftovers() == 0, "and not looked for again"
 
 
-def test_a_program_that_dies_is_seen_and_started_again(tmp_path: Path) -> None:
+def end_at_once() -> None:
+    """A program of ours that is over as soon as it begins."""
+
+
+@pytest.mark.parametrize("run", [end_at_once, (sys.executable, "-c", "pass")])
+def test_a_program_that_dies_is_seen_and_started_again(tmp_path: Path, run: object) -> None:
     children = Children(tmp_path)
-    children.start(Program(name="brief", command=(sys.executable, "-c", "pass"), environment={}))
-    children._running["brief"][1].wait(10)
+    children.start(Program(name="brief", run=run, environment={}))
+    first = children._running["brief"][1]
+    assert first.wait(10)
     assert children.dead() == ["brief"]
     children.restart("brief")
+    assert children._running["brief"][1].pid != first.pid
     children.stop()
+
+
+def speak_and_wait() -> None:
+    """A program of ours that says what it was given and then waits."""
+    print(os.environ["WORD"], flush=True)
+    time.sleep(600)
+
+
+def test_a_program_of_ours_has_a_log_and_an_environment_of_its_own_and_stops_when_asked(tmp_path: Path) -> None:
+    children = Children(tmp_path)
+    children.start(Program(name="speaker", run=speak_and_wait, environment={"WORD": "heard"}))
+    log = tmp_path / "log" / "speaker.log"
+    for _ in range(100):
+        if log.read_text():
+            break
+        time.sleep(0.05)
+    child = children._running["speaker"][1]
+    children.stop()
+    assert log.read_text() == "heard\n"
+    assert child.ended
+    assert "WORD" not in os.environ
 
 
 def test_a_citys_settings_survive_the_way_through_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

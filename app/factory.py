@@ -15,7 +15,8 @@ from card.transit import api as transit_api
 from portal import kit
 from portal.public import pages, reference, sessions, sign_in
 from portal.resident import security as security_screen
-from services import documents, messages
+from services import documents, messages, payments
+from services.payments import api as payments_api
 
 API_VERSION = "1.0.0"
 
@@ -41,6 +42,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     city.equip(app.extensions["database"], city.city_from(settings))
     documents.equip(app.extensions["database"], settings)
     messages.equip(app.extensions["database"], settings)
+    payments.equip(app.extensions["database"], settings)
     security.install(app, settings)
     i18n.install(app)
     sessions.install(app)
@@ -62,5 +64,6 @@ def register(app: OpenAPI, settings: Settings) -> None:
     if not settings.is_hub:
         transit_api.install(app)
         app.register_api(transit_api.blueprint)
+        app.register_api(payments_api.blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(security_screen.blueprint)

@@ -13,4 +13,5 @@ import card.transit.models
 import services.catalogue.models
 import services.documents.models
 import services.messages.models
+import services.payments.models
 import services.people.models

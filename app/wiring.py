@@ -18,8 +18,9 @@ from card.cards import jobs as cards_jobs
 from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
 from card.transit import jobs as transit_jobs
-from services import messages
+from services import messages, payments
 from services.catalogue import jobs as catalogue_jobs
+from services.payments import jobs as payments_jobs
 
 
 def _await_clearing(session: Session, payload: Json) -> None:
@@ -34,11 +35,13 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.unblocked": cards.on_card_blocked,
     "charge.foreign": _await_clearing,
     "debit.foreign": _await_clearing,
+    "payment.settled": payments.on_settled,
 }
 
 COURIERS: Final[dict[str, Courier]] = {
     "message.written": messages.mail,
     "presentment.written": transit.send_presentment,
+    "refund.requested": payments.send_refund,
 }  # these speak to the network, outside any transaction
 
 
@@ -56,6 +59,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
+    Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
     Job(name="transit.debts", every_seconds=15, run=transit_jobs.recover_debts),
     Job(name="transit.partner-lists", every_seconds=60, run=transit_jobs.fetch_partner_lists),

@@ -10,6 +10,7 @@ from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
+from card.health import api as health_api
 from card.partners import api as partners_api
 from card.transit import api as transit_api
 from portal import kit
@@ -65,5 +66,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         transit_api.install(app)
         app.register_api(transit_api.blueprint)
         app.register_api(payments_api.blueprint)
+        app.register_api(health_api.federation)
+        app.register_api(health_api.hospitals)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(security_screen.blueprint)

@@ -15,6 +15,7 @@ from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
 from card import cards, transit
 from card.cards import jobs as cards_jobs
+from card.health import jobs as health_jobs
 from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
 from card.transit import jobs as transit_jobs
@@ -57,6 +58,8 @@ class Job:
 JOBS: Final[tuple[Job, ...]] = (
     Job(name="cards.keep", every_seconds=60, run=cards_jobs.keep),
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
+    Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
+    Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),

@@ -5,20 +5,24 @@ ceiling follow the policy of the insured place (:func:`terms_for`, :func:`split_
 yuan and are rounded half-up to fen only where somebody pays (:class:`Share`). Every result explains itself step by step.
 """
 
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache
 from importlib.resources import files
 from typing import Final, Literal
+from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from app.kernel import money, parameters
+from app.kernel.db import Json
 from app.kernel.errors import IllegalMove, Invalid, Refusal, msg
-from app.kernel.explain import Step, as_amount, as_percent
+from app.kernel.explain import Step, as_amount, as_percent, steps_from_json, steps_to_json
 from app.kernel.parameters import Figure
 
 ZERO: Final = Decimal(0)
@@ -682,3 +686,164 @@ def _catastrophic_step(terms: Terms, *, before: Decimal, left: Decimal, amount: 
         params=params,
         result=amount,
     )
+
+
+# --- what travels and what is kept -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimRequest:
+    """A bill as the place of treatment puts it to the insured place.
+
+    ``id`` is the message id: the same claim carries it at every repetition. ``accepted_at`` is when the hospital asked for
+    settlement; it decides the clearing window and is the same on both sides.
+    """
+
+    id: UUID
+    card_number: str
+    insured_region: str
+    treating_region: str
+    hospital_id: str
+    hospital_name: Mapping[str, str]
+    level: Level
+    admitted_on: date
+    accepted_at: datetime
+    lines: tuple[LineFacts, ...]
+
+    @property
+    def total_minor(self) -> int:
+        """The bill, in fen."""
+        return money.half_up_minor(sum((line.amount for line in self.lines), ZERO))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that was asked, to tell a repetition from another claim under the same id."""
+        document = [
+            str(self.id),
+            self.card_number,
+            self.insured_region,
+            self.treating_region,
+            self.hospital_id,
+            self.level.value,
+            self.admitted_on.isoformat(),
+            self.accepted_at.isoformat(),
+            [
+                [line.number, line.code, line.item_class.value]
+                + [f"{part.normalize():f}" for part in (line.amount, line.own, line.over, line.pre, line.scope)]
+                for line in self.lines
+            ],
+        ]
+        return hashlib.sha256(json.dumps(document).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eligibility:
+    """Whether and on what terms somebody is covered at a place on a day. Amounts in fen."""
+
+    in_force: bool
+    scheme: Scheme | None
+    status: Status | None
+    filing: FilingKind | None
+    filing_needed: bool
+    pool_ceiling_minor: int | None
+    pool_used_minor: int
+    self_pay_minor: int
+    own_account_minor: int
+    family_account_minor: int
+
+
+def facts_to_json(lines: Sequence[LineFacts]) -> list[Json]:
+    """Line facts as they are kept; decimals become strings."""
+    return [
+        {
+            "number": line.number,
+            "code": line.code,
+            "name": dict(line.name),
+            "item_class": line.item_class.value,
+            **{name: f"{getattr(line, name):f}" for name in ("amount", "own", "over", "pre", "scope")},
+            "steps": steps_to_json(line.steps),
+        }
+        for line in lines
+    ]
+
+
+def facts_from_json(documents: Iterable[Json]) -> tuple[LineFacts, ...]:
+    """The inverse of :func:`facts_to_json`."""
+    return tuple(
+        LineFacts(
+            number=int(document["number"]),
+            code=str(document["code"]),
+            name={str(language): str(text) for language, text in document["name"].items()},
+            item_class=ItemClass(document["item_class"]),
+            amount=Decimal(document["amount"]),
+            own=Decimal(document["own"]),
+            over=Decimal(document["over"]),
+            pre=Decimal(document["pre"]),
+            scope=Decimal(document["scope"]),
+            steps=steps_from_json(document["steps"]),
+        )
+        for document in documents
+    )
+
+
+def split_to_json(split: Split) -> Json:
+    """A split as it is kept and sent; decimals become strings."""
+    return {
+        "version": split.version,
+        "total_minor": split.total_minor,
+        **{name: f"{getattr(split, name):f}" for name in _SPLIT_DECIMALS},
+        "self_pay_in_scope_minor": split.self_pay_in_scope_minor,
+        "shares": {share.payer.value: share.amount_minor for share in split.shares},
+        "steps": steps_to_json(split.steps),
+    }
+
+
+def split_from_json(document: Json) -> Split:
+    """The inverse of :func:`split_to_json`; raises :class:`BadLine` where the parts are not the whole."""
+    shares = tuple(Share(payer=payer, amount_minor=int(document["shares"].get(payer.value, 0))) for payer in Payer)
+    total_minor = int(document["total_minor"])
+    if sum(share.amount_minor for share in shares) != total_minor or min(share.amount_minor for share in shares) < 0:
+        raise BadLine(fields={"total": msg("The parts of the bill do not add up to its total.")})
+    own, over, pre, scope, deductible, ratio, before = (Decimal(document[name]) for name in _SPLIT_DECIMALS)
+    return Split(
+        version=str(document["version"]),
+        total_minor=total_minor,
+        own=own,
+        over=over,
+        pre=pre,
+        scope=scope,
+        deductible=deductible,
+        ratio=ratio,
+        self_pay_before=before,
+        self_pay_in_scope_minor=int(document["self_pay_in_scope_minor"]),
+        shares=shares,
+        steps=steps_from_json(document["steps"]),
+    )
+
+
+_SPLIT_DECIMALS: Final = ("own", "over", "pre", "scope", "deductible", "ratio", "self_pay_before")
+
+
+def national_fields(split: Split) -> dict[str, str]:
+    """A split under the field names of the national interface (医保): yuan with two places."""
+
+    def yuan(minor: int) -> str:
+        return f"{money.major(minor):.2f}"
+
+    return {
+        "medfee_sumamt": yuan(split.total_minor),
+        "fulamt_ownpay_amt": f"{split.own:.2f}",
+        "overlmt_selfpay": f"{split.over:.2f}",
+        "preselfpay_amt": f"{split.pre:.2f}",
+        "inscp_scp_amt": f"{split.scope:.2f}",
+        "act_pay_dedc": f"{split.deductible:.2f}",
+        "hifp_pay": yuan(split.paid_by(Payer.POOL)),
+        "hifob_pay": yuan(split.paid_by(Payer.CATASTROPHIC)),
+        "oth_pay": yuan(split.paid_by(Payer.OTHER_FUND)),
+        "maf_pay": yuan(split.paid_by(Payer.MEDICAL_AID)),
+        "fund_pay_sumamt": yuan(split.funds_minor),
+        "psn_part_amt": yuan(split.person_minor),
+        "acct_pay": yuan(split.paid_by(Payer.OWN_ACCOUNT)),
+        "acct_mulaid_pay": yuan(split.paid_by(Payer.FAMILY_ACCOUNT)),
+        "psn_cash_pay": yuan(split.paid_by(Payer.CASH)),
+    }

@@ -11,7 +11,7 @@ from alembic import command
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from app import migrate, wiring
+from app import migrate, reference, wiring
 from app.kernel import clock, outbox
 from app.kernel.db import Database
 from app.kernel.settings import Settings
@@ -70,6 +70,14 @@ def check_books_command() -> None:
     click.echo(f"the books of {settings.city_code} are right: {scope}, {report.took.total_seconds():.2f} s")
 
 
+@click.command("reference")
+@with_appcontext
+def reference_command() -> None:
+    """Write docs/reference from what the code declares."""
+    changed = reference.write(current_app)
+    click.echo(f"docs/reference: {', '.join(changed) if changed else 'nothing changed'}")
+
+
 def _deliver(database: Database, stop: Event) -> bool:
     """Deliver what is due; whether there was anything."""
     busy = False
@@ -94,6 +102,7 @@ def install(app: Flask) -> None:
     app.cli.add_command(migrate_command)
     app.cli.add_command(worker_command)
     app.cli.add_command(check_books_command)
+    app.cli.add_command(reference_command)
     app.cli.add_command(federation)
     for transit_command in TRANSIT_COMMANDS:
         app.cli.add_command(transit_command)

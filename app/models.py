@@ -10,6 +10,7 @@ import card.ledger.models
 import card.partners.models
 import card.purchases.models
 import card.transit.models
+import services.applications.models
 import services.catalogue.models
 import services.documents.models
 import services.messages.models

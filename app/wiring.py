@@ -19,7 +19,7 @@ from card.health import jobs as health_jobs
 from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
 from card.transit import jobs as transit_jobs
-from services import messages, payments
+from services import applications, messages, payments
 from services.catalogue import jobs as catalogue_jobs
 from services.payments import jobs as payments_jobs
 
@@ -31,6 +31,8 @@ def _await_clearing(session: Session, payload: Json) -> None:
 
 
 HANDLERS: Final[dict[str, Handler]] = {
+    "application.approved": applications.carry_out,
+    "application.refused": applications.carry_out,
     "card.issued": cards.on_card_issued,
     "card.blocked": cards.on_card_blocked,
     "card.unblocked": cards.on_card_blocked,

@@ -75,6 +75,7 @@ class Fact(Part):
     kind: Literal["years", "yes-no"]
     question: Words
     known: bool = False  # the city knows it of a resident who has signed in
+    from_answers: Rule | None = None  # a yes-no fact that the form answers, once every answer it reads is there
 
 
 class Criterion(Part):
@@ -142,12 +143,20 @@ class Step(Part):
     when: Rule = True
 
 
+class Entitled(Part):
+    """An entitlement that comes with a card where ``when`` holds; it ends on the birthday of ``until_age``."""
+
+    code: Code
+    when: Rule = True
+    until_age: int | None = None
+
+
 class IssueCard(Part):
-    """Approval issues a card of ``card_kind``; ``entitlements`` are granted with it where their condition holds."""
+    """Approval issues a card of each of ``card_kinds`` with the ``entitlements`` whose condition holds."""
 
     kind: Literal["issue-card"]
-    card_kind: Code
-    entitlements: dict[Code, Rule] = {}
+    card_kinds: tuple[Code, ...]
+    entitlements: tuple[Entitled, ...] = ()
 
 
 class GrantEntitlement(Part):
@@ -253,6 +262,7 @@ class Item(Part):
             *((step.code, step.when) for step in self.steps),
             *((field.code, field.when) for field in self.fields()),
             *(("effects", effect.model_dump(mode="json")) for effect in self.effects),
+            *((fact.code, fact.from_answers) for fact in self.facts),
         ]
         for where, condition in conditions:
             if unknown := set(variables(condition)) - answers - known:

@@ -21,6 +21,7 @@ from services.catalogue.definition import (
     Rule,
     Step,
     Words,
+    variables,
 )
 
 Answers = Mapping[str, str | list[str]]
@@ -82,6 +83,18 @@ def holds(rule: Rule, *, answers: Answers, facts: Facts) -> bool:
 def _evaluate(rule: JsonValue, *, answers: Answers, facts: Facts) -> object:
     known: dict[str, Any] = {code: value for code, value in facts.items() if value is not None}
     return jsonLogic(rule, {"answers": dict[str, Any](answers), "person": known})
+
+
+def facts_from(item: Item, answers: Answers, known: Facts) -> dict[str, int | bool | None]:
+    """``known`` facts and those that the form's answers establish; what the city knows goes before what is answered."""
+    found = dict(known)
+    for fact in item.facts:
+        if fact.from_answers is None or found.get(fact.code) is not None:
+            continue
+        read = [name.removeprefix("answers.") for name in variables(fact.from_answers)]
+        if all(answers.get(name) for name in read):
+            found[fact.code] = holds(fact.from_answers, answers=answers, facts=known)
+    return found
 
 
 def eligibility(item: Item, facts: Facts) -> Eligibility:
@@ -165,8 +178,12 @@ def effects(item: Item, answers: Answers, facts: Facts) -> list[dict[str, JsonVa
     worked: list[dict[str, JsonValue]] = []
     for effect in item.effects:
         if isinstance(effect, IssueCard):
-            granted = [code for code, rule in effect.entitlements.items() if holds(rule, answers=answers, facts=facts)]
-            worked.append({"kind": effect.kind, "card_kind": effect.card_kind, "entitlements": list(granted)})
+            granted: list[JsonValue] = [
+                {"code": each.code, "until_age": each.until_age}
+                for each in effect.entitlements
+                if holds(each.when, answers=answers, facts=facts)
+            ]
+            worked.append({"kind": effect.kind, "card_kinds": list(effect.card_kinds), "entitlements": granted})
         elif isinstance(effect, GrantEntitlement):
             if holds(effect.when, answers=answers, facts=facts):
                 worked.append({"kind": effect.kind, "entitlement": effect.entitlement, "years": effect.years})

@@ -18,12 +18,12 @@ POSTED = {**COLLECTED, "delivery": "post", "address": "示范路1号", "postcode
 @pytest.mark.parametrize(
     ("facts", "verdict", "open_facts"),
     [
-        ({"age": 80, "registered-here": True, "paid-elsewhere": False}, Verdict.YES, []),
-        ({"age": 79, "registered-here": True, "paid-elsewhere": False}, Verdict.NO, []),
-        ({"age": 80, "registered-here": False, "paid-elsewhere": False}, Verdict.NO, []),
-        ({"age": 80, "registered-here": True}, Verdict.MAYBE, ["paid-elsewhere"]),
-        ({}, Verdict.MAYBE, ["age", "registered-here", "paid-elsewhere"]),
-        ({"age": 79}, Verdict.NO, ["registered-here", "paid-elsewhere"]),
+        ({"age": 80, "settled-here": True, "paid-elsewhere": False}, Verdict.YES, []),
+        ({"age": 79, "settled-here": True, "paid-elsewhere": False}, Verdict.NO, []),
+        ({"age": 80, "settled-here": False, "paid-elsewhere": False}, Verdict.NO, []),
+        ({"age": 80, "settled-here": True}, Verdict.MAYBE, ["paid-elsewhere"]),
+        ({}, Verdict.MAYBE, ["age", "settled-here", "paid-elsewhere"]),
+        ({"age": 79}, Verdict.NO, ["settled-here", "paid-elsewhere"]),
     ],
 )
 def test_eligibility_is_yes_no_or_maybe_and_says_what_decides(
@@ -75,15 +75,35 @@ def test_what_a_later_choice_made_irrelevant_is_left_out() -> None:
     assert catalogue.relevant(CARD, answers, {}) == COLLECTED
 
 
+@pytest.mark.parametrize(
+    ("answers", "known", "established"),
+    [
+        ({}, {"age": 81}, {"age": 81}),
+        ({"household": "permit"}, {}, {"settled-here": True}),
+        ({"household": "elsewhere", "paid-elsewhere": "unpaid"}, {}, {"settled-here": False, "paid-elsewhere": False}),
+        ({"household": "here"}, {"settled-here": False}, {"settled-here": False}),  # what the city knows goes first
+    ],
+)
+def test_the_forms_answers_establish_facts_that_the_city_does_not_know(
+    answers: dict[str, str], known: dict[str, int | bool], established: dict[str, int | bool]
+) -> None:
+    assert catalogue.facts_from(ALLOWANCE, answers, known) == established
+
+
 def test_numbers_are_kept_without_spaces_and_dashes() -> None:
     assert catalogue.tidy(CARD.field("phone"), " 138-0000 0000 ") == "13800000000"
     assert catalogue.tidy(CARD.field("address"), " 1 Demonstration-Road ") == "1 Demonstration-Road"
 
 
-@pytest.mark.parametrize(("age", "granted"), [(69, []), (70, ["senior"])])
-def test_approval_of_a_card_issues_one_with_the_entitlements_of_the_holder(age: int, granted: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("age", "granted"), [(59, []), (60, [("senior-60", 70)]), (69, [("senior-60", 70)]), (70, [("senior-70", None)])]
+)
+def test_approval_of_a_card_issues_two_with_the_entitlements_of_the_holder(
+    age: int, granted: list[tuple[str, int | None]]
+) -> None:
+    entitlements = [{"code": code, "until_age": until} for code, until in granted]
     assert catalogue.effects(CARD, COLLECTED, {"age": age}) == [
-        {"kind": "issue-card", "card_kind": "resident", "entitlements": granted}
+        {"kind": "issue-card", "card_kinds": ["phone", "physical"], "entitlements": entitlements}
     ]
 
 

@@ -30,6 +30,12 @@ def _await_clearing(session: Session, payload: Json) -> None:
     raise NotImplementedError(f"no clearing takes {payload['id']} yet")
 
 
+def _on_payment_settled(session: Session, payload: Json) -> None:
+    """The payer is told, and the application whose fee it was goes on."""
+    payments.on_settled(session, payload)
+    applications.mark_paid(session, payload)
+
+
 HANDLERS: Final[dict[str, Handler]] = {
     "application.approved": applications.carry_out,
     "application.refused": applications.carry_out,
@@ -38,7 +44,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.unblocked": cards.on_card_blocked,
     "charge.foreign": _await_clearing,
     "debit.foreign": _await_clearing,
-    "payment.settled": payments.on_settled,
+    "payment.settled": _on_payment_settled,
 }
 
 COURIERS: Final[dict[str, Courier]] = {

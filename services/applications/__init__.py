@@ -5,7 +5,6 @@ from services.applications.actions import (
     approve,
     ask_correction,
     claim,
-    expect_payment,
     mark_paid,
     paper,
     prepare,
@@ -13,6 +12,7 @@ from services.applications.actions import (
     save,
     send_back,
     start,
+    start_payment,
     submit,
     withdraw,
 )
@@ -73,7 +73,6 @@ __all__ = [
     "claim",
     "counts",
     "drafts",
-    "expect_payment",
     "facts_of_person",
     "mark_paid",
     "of_person",
@@ -84,6 +83,7 @@ __all__ = [
     "save",
     "send_back",
     "start",
+    "start_payment",
     "submit",
     "withdraw",
 ]

@@ -13,7 +13,7 @@ from app.kernel.city import city_of
 from app.kernel.clock import civil_date
 from app.kernel.db import Json
 from app.kernel.errors import IllegalMove
-from services import catalogue, documents, messages
+from services import catalogue, documents, messages, payments
 from services.applications import queries, rules
 from services.applications.models import (
     Application,
@@ -166,6 +166,7 @@ def submit(session: Session, *, application_id: UUID, person_id: UUID, declared:
     _note(session, found, Happened.HANDED_IN, at=now, actor=f"person:{person_id}")
     if item.fee is not None:
         _move(found, State.FEE_DUE)
+        start_payment(session, application_id=found.id, person_id=person_id, now=now)
     else:
         _accept(session, found, at=now)
     return State(found.state)
@@ -193,12 +194,21 @@ def _accept(session: Session, found: Application, *, at: datetime) -> None:
     _message(session, found, "application-submitted", {}, at=at)
 
 
-def expect_payment(session: Session, *, application_id: UUID, person_id: UUID, payment_id: UUID) -> None:
-    """Remember which payment settles the fee."""
+def start_payment(session: Session, *, application_id: UUID, person_id: UUID, now: datetime) -> UUID:
+    """The payment that settles the fee; the one that is still open, or a new one after a failure."""
     found = queries.own_row(session, application_id, person_id, lock=True)
     if State(found.state) is not State.FEE_DUE:
         raise IllegalMove(state=found.state)
-    found.payment_id = payment_id
+    found.payment_id = payments.start(
+        session,
+        purpose=payments.Purpose.SERVICE_FEE,
+        subject=f"application:{found.id}",
+        person_id=person_id,
+        amount_minor=found.fee_minor,
+        now=now,
+        return_path=f"/me/applications/{found.id}",
+    )
+    return found.payment_id
 
 
 def mark_paid(session: Session, payload: Json) -> None:

@@ -100,7 +100,7 @@ def pay(database: Database, case: UUID, person: UUID, at: datetime, **changes: o
     payload = {
         "payment_id": str(ids.new_id()),
         "purpose": "service-fee",
-        "subject": str(case),
+        "subject": f"application:{case}",
         "person_id": str(person),
         "amount_minor": 2000,
         "at": at.isoformat(),

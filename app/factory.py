@@ -16,6 +16,7 @@ from card.transit import api as transit_api
 from portal import kit
 from portal.public import pages, reference, sessions, sign_in
 from portal.resident import security as security_screen
+from portal.staff import ledger as staff_ledger
 from services import documents, messages, payments
 from services.payments import api as payments_api
 
@@ -70,3 +71,4 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(health_api.hospitals)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(security_screen.blueprint)
+    app.register_blueprint(staff_ledger.blueprint)

@@ -16,6 +16,8 @@ from card.ledger.rules import (
     AccountKind,
     AccountSpec,
     Balance,
+    Booking,
+    DayLine,
     Known,
     Position,
     StatementLine,
@@ -130,6 +132,26 @@ def transfer(session: Session, transfer_id: UUID) -> Transfer:
     return _transfer(row)
 
 
+def booking(session: Session, transfer_id: UUID) -> Booking:
+    """A booked transfer with its place in the books. Raises :class:`UnknownTransfer`."""
+    found = session.execute(
+        select(TransferRow, LedgerBatch.posted_at)
+        .join(LedgerBatch, LedgerBatch.batch_no == TransferRow.batch_no)
+        .where(TransferRow.id == transfer_id)
+    ).one_or_none()
+    if found is None:
+        raise UnknownTransfer(str(transfer_id))
+    row, posted_at = found
+    return Booking(
+        transfer=_transfer(row),
+        batch_no=row.batch_no,
+        leaf=row.leaf,
+        posted_at=posted_at,
+        debit_after_minor=row.debit_after_minor,
+        credit_after_minor=row.credit_after_minor,
+    )
+
+
 def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:
     """Every booked transfer of the business thing ``reference``, in the order of booking."""
     rows = session.scalars(
@@ -164,6 +186,22 @@ def balance(session: Session, account_id: AccountId) -> Balance:
     account(session, account_id)
     posted = _open_balance(session, account_id)
     return Balance(posted_minor=posted, held_minor=0, available_minor=posted)
+
+
+def balances(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, int]:
+    """The booked balance of each of ``ids`` in fen; an account that never moved has none of its own and is left out."""
+    wanted = list(set(ids))
+    guarded = session.execute(
+        select(AccountBalance.account_id, AccountBalance.posted_minor).where(AccountBalance.account_id.in_(wanted))
+    )
+    found = {AccountId(row.account_id): int(row.posted_minor) for row in guarded}
+    opened = session.execute(
+        select(AccountDelta.account_id, func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor).label("posted_minor"))
+        .where(AccountDelta.account_id.in_(wanted))
+        .group_by(AccountDelta.account_id)
+    )
+    found.update((AccountId(row.account_id), int(row.posted_minor)) for row in opened)
+    return found
 
 
 def _open_balance(session: Session, account_id: AccountId, *, before_batch: int | None = None) -> int:
@@ -297,6 +335,42 @@ def trial_balance(session: Session) -> TrialBalance:
             for row, debit, credit, transfers in session.execute(query)
         ]
     )
+
+
+def day_balance(session: Session, *, beginning: datetime, ending: datetime) -> list[DayLine]:
+    """The trial balance of the transfers booked from ``beginning`` to before ``ending``, by kind of account."""
+    legs = union_all(
+        select(
+            TransferRow.debit.label("account_id"),
+            TransferRow.batch_no.label("batch_no"),
+            TransferRow.amount_minor.label("debit"),
+            literal(0).label("credit"),
+        ),
+        select(TransferRow.credit, TransferRow.batch_no, literal(0), TransferRow.amount_minor),
+    ).subquery()
+    within = LedgerBatch.posted_at >= beginning
+    query = (
+        select(
+            AccountRow.kind,
+            func.coalesce(func.sum(legs.c.credit - legs.c.debit).filter(~within), 0).label("opening"),
+            func.coalesce(func.sum(legs.c.debit).filter(within), 0).label("debit"),
+            func.coalesce(func.sum(legs.c.credit).filter(within), 0).label("credit"),
+        )
+        .select_from(legs)
+        .join(AccountRow, AccountRow.id == legs.c.account_id)
+        .join(LedgerBatch, LedgerBatch.batch_no == legs.c.batch_no)
+        .where(LedgerBatch.posted_at < ending)
+        .group_by(AccountRow.kind)
+    )
+    return [
+        DayLine(
+            kind=AccountKind(row.kind),
+            opening_minor=int(row.opening),
+            debit_minor=int(row.debit),
+            credit_minor=int(row.credit),
+        )
+        for row in session.execute(query)
+    ]
 
 
 def chart_balances(session: Session) -> Mapping[AccountKind, tuple[int, int]]:

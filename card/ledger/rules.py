@@ -513,6 +513,33 @@ class StatementLine:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Booking:
+    """A transfer as it stands in the books: its batch, its place there (from 0), and the guarded sides' balances after it."""
+
+    transfer: Transfer
+    batch_no: int
+    leaf: int
+    posted_at: datetime
+    debit_after_minor: int | None
+    credit_after_minor: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DayLine:
+    """One kind of account over one civil day: balance before it, debits, credits, balance after it, all in fen."""
+
+    kind: AccountKind
+    opening_minor: int
+    debit_minor: int
+    credit_minor: int
+
+    @property
+    def closing_minor(self) -> int:
+        """The balance when the day ended."""
+        return self.opening_minor + self.credit_minor - self.debit_minor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialLine:
     """One account of the trial balance; ``balance_minor`` is credits minus debits."""
 

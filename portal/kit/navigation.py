@@ -50,7 +50,9 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="public.start", label=msg("Start")),
     ],
     Audience.RESIDENT: [],
-    Audience.STAFF: [],
+    Audience.STAFF: [
+        Item(endpoint="staff_ledger.chart", label=msg("The books")),
+    ],
     Audience.OPERATOR: [],
     Audience.HOSPITAL: [],
     Audience.PARTNER: [],

@@ -1,0 +1,86 @@
+"""What accounts and transfers are called on a screen."""
+
+from typing import Final
+
+from app.kernel.errors import msg
+from app.web.i18n import translate
+from card.ledger import AccountKind, TransferCode
+
+KINDS: Final[dict[AccountKind, str]] = {
+    AccountKind.PURSE: msg("Card purses"),
+    AccountKind.MEDICAL: msg("Medical personal accounts"),
+    AccountKind.FAMILY: msg("Family medical accounts"),
+    AccountKind.RECEIVABLE: msg("Owed by card holders"),
+    AccountKind.OPERATOR: msg("Transit operators"),
+    AccountKind.HOSPITAL: msg("Hospitals and pharmacies"),
+    AccountKind.MERCHANT: msg("Merchants and utilities"),
+    AccountKind.DUE_TO: msg("Owed to other cities"),
+    AccountKind.DUE_FROM: msg("Owed by other cities"),
+    AccountKind.SETTLEMENT: msg("Settlement between cities"),
+    AccountKind.STRIPE_CLEARING: msg("Card payments on their way"),
+    AccountKind.BANK: msg("Bank"),
+    AccountKind.FEES: msg("Service fees"),
+    AccountKind.POOLED_FUND: msg("Pooled medical funds"),
+    AccountKind.CATASTROPHIC_FUND: msg("Catastrophic illness funds"),
+    AccountKind.PENSION_FUND: msg("Pension fund"),
+    AccountKind.ALLOWANCE_FUND: msg("Allowance budget"),
+    AccountKind.SUSPENSE: msg("Suspense"),
+    AccountKind.CLEARING_FEES: msg("Clearing fees"),
+    AccountKind.PROVIDER_FEES: msg("Payment provider fees"),
+}
+
+CODES: Final[dict[TransferCode, str]] = {
+    TransferCode.TOP_UP: msg("Top-up"),
+    TransferCode.TOP_UP_REFUND: msg("Top-up refunded"),
+    TransferCode.OPENING: msg("Opening balance"),
+    TransferCode.CORRECTION: msg("Correction"),
+    TransferCode.REVERSAL: msg("Reversal"),
+    TransferCode.FARE: msg("Fare"),
+    TransferCode.FARE_CORRECTION: msg("Fare corrected"),
+    TransferCode.FOREIGN_FARE: msg("Fare in another city"),
+    TransferCode.FOREIGN_FARE_CORRECTION: msg("Fare in another city corrected"),
+    TransferCode.DEBT_RECOVERY: msg("Debt recovered"),
+    TransferCode.FARE_DEBT: msg("Fare owed"),
+    TransferCode.SERVICE_FEE: msg("Service fee"),
+    TransferCode.SERVICE_FEE_REFUND: msg("Service fee refunded"),
+    TransferCode.PROVIDER_FEE: msg("Payment provider's fee"),
+    TransferCode.PAYOUT: msg("Paid out to the bank"),
+    TransferCode.HEALTH_POOLED: msg("Care paid by the pooled fund"),
+    TransferCode.HEALTH_CATASTROPHIC: msg("Care paid by the catastrophic illness fund"),
+    TransferCode.HEALTH_OWN_ACCOUNT: msg("Care paid from the personal account"),
+    TransferCode.HEALTH_FAMILY_ACCOUNT: msg("Care paid from the family account"),
+    TransferCode.HEALTH_CASH: msg("Care paid by the patient"),
+    TransferCode.FOREIGN_HEALTH: msg("Care in another city"),
+    TransferCode.HEALTH_CORRECTION: msg("Care corrected"),
+    TransferCode.PENSION: msg("Pension"),
+    TransferCode.ALLOWANCE: msg("Allowance"),
+    TransferCode.CONTRIBUTION: msg("Contribution"),
+    TransferCode.BENEFIT_RECOVERY: msg("Benefit recovered"),
+    TransferCode.PURCHASE: msg("Purchase"),
+    TransferCode.REFUND: msg("Refund"),
+    TransferCode.BILL: msg("Bill"),
+    TransferCode.SETTLEMENT: msg("Settlement"),
+    TransferCode.CLEARING_FEE: msg("Clearing fee"),
+    TransferCode.DISPUTE_CREDIT: msg("Dispute: credit adjustment"),
+    TransferCode.DISPUTE_CHARGEBACK: msg("Dispute: chargeback"),
+    TransferCode.CLEARING_CORRECTION: msg("Clearing difference corrected"),
+    TransferCode.PROVISIONAL_CREDIT: msg("Credited while a dispute runs"),
+}
+
+
+def kind_name(kind: AccountKind) -> str:
+    """The name of a kind of account, in the page's language."""
+    return translate(KINDS[kind])
+
+
+def code_name(code: TransferCode) -> str:
+    """Why money moved, in the page's language."""
+    return translate(CODES[code])
+
+
+def account_name(key: str) -> str:
+    """An account's key in words: its kind, and whose it is (``Card purses · 019a…``). An unknown key stays as it is."""
+    kind, _, owner = key.partition(":")
+    if kind not in KINDS:
+        return key
+    return kind_name(AccountKind(kind)) + (f" · {owner}" if owner else "")

@@ -1,0 +1,233 @@
+"""``/staff/ledger``: the chart of accounts, an account with its statement and balance line, a transfer, the trial balance."""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from app.kernel import clock
+from app.kernel.errors import msg
+from app.web.auth import Role, allow
+from app.web.db import transaction
+from card import ledger
+from card.ledger import AccountId, AccountKind
+from portal.kit import books
+
+blueprint = Blueprint("staff_ledger", __name__, url_prefix="/staff/ledger")
+STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR)
+PAGE: Final = 50
+CHARTED: Final = 120  # transfers in the balance line
+
+GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
+    msg("Residents"): (AccountKind.PURSE, AccountKind.MEDICAL, AccountKind.FAMILY, AccountKind.RECEIVABLE),
+    msg("Those who are paid"): (AccountKind.OPERATOR, AccountKind.HOSPITAL, AccountKind.MERCHANT, AccountKind.FEES),
+    msg("Funds and budgets"): (
+        AccountKind.POOLED_FUND,
+        AccountKind.CATASTROPHIC_FUND,
+        AccountKind.PENSION_FUND,
+        AccountKind.ALLOWANCE_FUND,
+    ),
+    msg("Other cities"): (AccountKind.DUE_TO, AccountKind.DUE_FROM, AccountKind.SETTLEMENT, AccountKind.CLEARING_FEES),
+    msg("Money outside, and unclear"): (
+        AccountKind.BANK,
+        AccountKind.STRIPE_CLEARING,
+        AccountKind.PROVIDER_FEES,
+        AccountKind.SUSPENSE,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BalanceLine:
+    """A balance over time as an SVG step line: its path, the area under it, the zero line, and what the axes say."""
+
+    path: str
+    area: str
+    zero: float
+    top_minor: int
+    bottom_minor: int
+    beginning: datetime
+    ending: datetime
+    last_x: float
+    last_y: float
+    width: int = 720
+    height: int = 180
+
+
+def balance_line(lines: list[ledger.StatementLine], *, width: int = 720, height: int = 180) -> BalanceLine | None:
+    """The balance line of ``lines`` (newest first): one step a transfer, spaced by time, or evenly within one instant."""
+    if not lines:
+        return None
+    forward = lines[::-1]
+    before = forward[0].balance_after_minor - forward[0].amount_minor
+    values = [before, *(line.balance_after_minor for line in forward)]
+    top, bottom = max(*values, 0), min(*values, 0)
+    scale = (height - 16) / ((top - bottom) or 1)
+    beginning, ending = forward[0].posted_at, forward[-1].posted_at
+    span = (ending - beginning).total_seconds()
+
+    def across(index: int) -> float:
+        share = (forward[index].posted_at - beginning).total_seconds() / span if span else (index + 1) / len(forward)
+        return round(8 + share * (width - 16), 1)
+
+    def down(value: int) -> float:
+        return round(8 + (top - value) * scale, 1)
+
+    steps = [f"M8 {down(before)}"]
+    for index, line in enumerate(forward):
+        steps.append(f"H{across(index)}V{down(line.balance_after_minor)}")
+    last_x, last_y = across(len(forward) - 1), down(forward[-1].balance_after_minor)
+    path = "".join(steps)
+    return BalanceLine(
+        path=path,
+        area=f"{path}V{down(0)}H8Z",
+        zero=down(0),
+        top_minor=top,
+        bottom_minor=bottom,
+        beginning=beginning,
+        ending=ending,
+        last_x=last_x,
+        last_y=last_y,
+        width=width,
+        height=height,
+    )
+
+
+@blueprint.get("")
+@allow(*STAFF)
+def chart() -> str:
+    """The chart of accounts: every kind, how many there are, what they come to."""
+    with transaction() as session:
+        totals = ledger.chart_balances(session)
+    groups = [
+        (title, [(kind, books.kind_name(kind), *totals[kind]) for kind in kinds if kind in totals])
+        for title, kinds in GROUPS.items()
+    ]
+    return render_template(
+        "staff/ledger/chart.html",
+        groups=[(title, rows) for title, rows in groups if rows],
+        accounts=sum(count for count, _ in totals.values()),
+        total_minor=sum(total for _, total in totals.values()),
+        purses_minor=totals.get(AccountKind.PURSE, (0, 0))[1],
+    )
+
+
+@blueprint.get("/accounts/<kind>")
+@allow(*STAFF)
+def accounts(kind: str) -> str:
+    """The accounts of one kind with their balances."""
+    if kind not in books.KINDS:
+        raise ledger.UnknownAccount(kind)
+    after = request.args.get("after", type=int)
+    with transaction() as session:
+        found = ledger.accounts_of_kind(
+            session, AccountKind(kind), after=AccountId(after) if after is not None else None, limit=PAGE + 1
+        )
+        balances = ledger.balances(session, [account.id for account in found])
+    return render_template(
+        "staff/ledger/accounts.html",
+        kind=kind,
+        title=books.kind_name(AccountKind(kind)),
+        accounts=[(account, balances.get(account.id, 0)) for account in found[:PAGE]],
+        more=found[PAGE - 1].id if len(found) > PAGE else None,
+    )
+
+
+@blueprint.get("/account/<int:account_id>")
+@allow(*STAFF)
+def account(account_id: int) -> str:
+    """An account: its balance, its balance line, its statement."""
+    before = request.args.get("before") or None
+    with transaction() as session:
+        found = ledger.account(session, AccountId(account_id))
+        balance = ledger.balance(session, found.id)
+        lines = ledger.statement(session, found.id, before=before, limit=CHARTED)
+        holds = ledger.pending_holds(session, found.id)
+    return render_template(
+        "staff/ledger/account.html",
+        account=found,
+        kind=books.kind_name(found.kind),
+        balance=balance,
+        line=balance_line(lines),
+        lines=[(line, books.code_name(line.code), books.account_name(line.counter_key)) for line in lines[:PAGE]],
+        holds=holds,
+        before=before,
+        older=lines[PAGE - 1].cursor if len(lines) > PAGE else None,
+    )
+
+
+@blueprint.get("/transfer/<uuid:transfer_id>")
+@allow(*STAFF)
+def transfer(transfer_id: UUID) -> str:
+    """A transfer with both of its sides."""
+    with transaction() as session:
+        booking = ledger.booking(session, transfer_id)
+        sides = [ledger.account(session, id_) for id_ in (booking.transfer.debit, booking.transfer.credit)]
+        reversals = ledger.reversals_of(session, transfer_id)
+        related = ledger.transfers_by_reference(session, booking.transfer.reference)
+    return render_template(
+        "staff/ledger/transfer.html",
+        booking=booking,
+        transfer=booking.transfer,
+        code=books.code_name(booking.transfer.code),
+        debit=sides[0],
+        credit=sides[1],
+        debit_name=books.account_name(sides[0].key),
+        credit_name=books.account_name(sides[1].key),
+        reversals=reversals,
+        related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
+    )
+
+
+@blueprint.get("/find")
+@allow(*STAFF)
+def find() -> str | Response:
+    """Find an account by its key, a transfer by its id, or the transfers of a business reference."""
+    asked = request.args.get("q", "").strip()[:200]
+    with transaction() as session:
+        try:
+            booking = ledger.booking(session, UUID(asked))
+            return redirect(url_for("staff_ledger.transfer", transfer_id=booking.transfer.id))
+        except (ValueError, ledger.UnknownTransfer):
+            pass
+        try:
+            return redirect(url_for("staff_ledger.account", account_id=ledger.account_id(session, asked)))
+        except ledger.UnknownAccount:
+            found = ledger.transfers_by_reference(session, asked)
+    return render_template(
+        "staff/ledger/find.html", asked=asked, transfers=[(other, books.code_name(other.code)) for other in found]
+    )
+
+
+@blueprint.get("/trial-balance")
+@allow(*STAFF)
+def trial_balance() -> str:
+    """What moved on a civil day, by kind of account; opening, turnover and closing all sum to zero."""
+    today = clock.civil_date(clock.now())
+    try:
+        day = date.fromisoformat(request.args.get("day", ""))
+    except ValueError:
+        day = today
+    beginning = datetime(day.year, day.month, day.day, tzinfo=clock.SHANGHAI)
+    with transaction() as session:
+        lines = ledger.day_balance(session, beginning=beginning, ending=beginning + timedelta(days=1))
+    order = [kind for kinds in GROUPS.values() for kind in kinds]
+    lines.sort(key=lambda line: order.index(line.kind))
+    sums = [
+        sum(line.opening_minor for line in lines),
+        sum(line.debit_minor for line in lines),
+        sum(line.credit_minor for line in lines),
+        sum(line.closing_minor for line in lines),
+    ]
+    return render_template(
+        "staff/ledger/trial_balance.html",
+        day=day,
+        earlier=day - timedelta(days=1),
+        later=day + timedelta(days=1) if day < today else None,
+        lines=[(line, books.kind_name(line.kind)) for line in lines],
+        sums=sums,
+        balanced=sums[0] == sums[3] == 0 and sums[1] == sums[2],
+    )

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     CARD_BLOCKED = "card-blocked"
     REPLAYED = "replayed"
     PASSBACK = "passback"
+    ENTITLEMENT_MISSING = "entitlement-missing"
     FIRST_SEEN_LIMIT = "first-seen-limit"
     LIST_TOO_OLD = "list-too-old"
     CLOCK_QUARANTINED = "clock-quarantined"
@@ -66,6 +67,7 @@ SENTENCES: Final[dict[Reason, dict[str, str]]] = {
     Reason.CARD_BLOCKED: {"en": "The card is blocked", "zh_Hans_CN": "卡片已挂失或停用"},
     Reason.REPLAYED: {"en": "This code was used before", "zh_Hans_CN": "此码已使用过"},
     Reason.PASSBACK: {"en": "The card was used here a moment ago", "zh_Hans_CN": "刚刚已刷过此卡"},
+    Reason.ENTITLEMENT_MISSING: {"en": "This gate needs an entitlement", "zh_Hans_CN": "此通道需要相应资格"},
     Reason.FIRST_SEEN_LIMIT: {"en": "New cards cannot be accepted while offline", "zh_Hans_CN": "离线期间暂不受理首次使用的卡"},
     Reason.LIST_TOO_OLD: {"en": "The gate has been offline for too long", "zh_Hans_CN": "闸机离线过久"},
     Reason.CLOCK_QUARANTINED: {"en": "The gate's clock is wrong", "zh_Hans_CN": "闸机时间异常"},

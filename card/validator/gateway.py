@@ -1,0 +1,101 @@
+"""The terminal's way to its city: plain HTTP requests with a proof, and nothing that a small device would not carry."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+
+from card.credentials import prove
+from card.validator.keys import PrivateKey
+
+TIMEOUT_S: Final = 10
+CBOR: Final = "application/cbor"
+
+
+class CityUnreachable(Exception):
+    """No answer. The gate goes on without."""
+
+
+class CityRefused(Exception):
+    """The city answered and said no; ``code`` is its reason."""
+
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status, self.code = status, code
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What came back, with the server's clock against ours (``skew_ms`` is what to add to ours; none where it did not say)."""
+
+    body: bytes
+    skew_ms: int | None
+
+
+class City:
+    """One city's transit interface as an enrolled terminal calls it."""
+
+    def __init__(self, server: str, clock_ms: Callable[[], int]) -> None:
+        """``clock_ms`` is the terminal's own clock, against which the server's is measured."""
+        if urlsplit(server).scheme not in ("http", "https"):
+            raise CityUnreachable(f"{server} is not an address")
+        self._server, self._clock_ms = server.rstrip("/"), clock_ms
+        self._opener: OpenerDirector = build_opener(ProxyHandler({}))
+
+    def enrol(self, document: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+        """Hand in a one-time token and a public key; the answer, and the skew."""
+        body = json.dumps(document).encode()
+        answer = self._send("POST", "/api/transit/terminals/enrol", body, {"Content-Type": "application/json"})
+        found = json.loads(answer.body)
+        if not isinstance(found, dict):
+            raise CityUnreachable("the answer is not an object")
+        return found, answer.skew_ms
+
+    def get(self, path: str, *, key: PrivateKey, terminal_id: str, at: datetime) -> Answer:
+        """A signed GET."""
+        proof = prove(key, terminal_id=terminal_id, method="GET", path=path, body=b"", at=at)
+        return self._send("GET", path, None, {"Authorization": proof, "Accept": CBOR})
+
+    def post(self, path: str, body: bytes, *, key: PrivateKey, terminal_id: str, at: datetime) -> Answer:
+        """A signed POST of CBOR."""
+        proof = prove(key, terminal_id=terminal_id, method="POST", path=path, body=body, at=at)
+        return self._send("POST", path, body, {"Authorization": proof, "Accept": CBOR, "Content-Type": CBOR})
+
+    def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
+        request = Request(self._server + path, data=body, headers=headers, method=method)  # noqa: S310  scheme checked above
+        began = self._clock_ms()
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_S) as response:
+                content, said = response.read(), response.headers
+        except HTTPError as error:
+            with error:
+                raise _refused(error.code, error.read()) from error
+        except (URLError, OSError, ValueError) as error:
+            raise CityUnreachable(f"{self._server}: {getattr(error, 'reason', error)}") from error
+        middle = (began + self._clock_ms()) // 2
+        return Answer(body=content, skew_ms=_skew_ms(said.get("X-Server-Time"), said.get("Date"), middle))
+
+
+def _refused(status: int, body: bytes) -> CityRefused:
+    try:
+        problem = json.loads(body)
+        return CityRefused(status, str(problem.get("code", "")), str(problem.get("detail") or problem.get("title") or ""))
+    except (ValueError, AttributeError):
+        return CityRefused(status, "", "")
+
+
+def _skew_ms(exact: str | None, date: str | None, ours_ms: int) -> int | None:
+    """The server's clock minus ours, from ``X-Server-Time`` (unix ms) or, to the second, from ``Date``."""
+    try:
+        if exact is not None:
+            return int(exact) - ours_ms
+        if date is not None:
+            return int(parsedate_to_datetime(date).timestamp() * 1000) + 500 - ours_ms
+    except (ValueError, TypeError):
+        return None
+    return None

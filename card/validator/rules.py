@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from card.credentials import Entitlement, Presentation, Reason, TapKind, Use
 
+HOUR: Final = timedelta(hours=1)
 PASSES: Final = ("day-pass", "month-pass")
 
 
@@ -43,22 +44,24 @@ class Risk:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Risk":
-        """From ``{fresh_s, limited_s, known_s, first_seen_limit, beyond (open|closed), passback_s, skew_max_s, requires}``."""
+        """From ``{fresh_hours, first_seen_hours, expired_hours, first_seen_limit, beyond (open|closed), passback_s, skew_max_s,
+        requires}``: up to ``first_seen_hours`` new cards pass, up to a limit; after ``expired_hours`` all or none.
+        """
         plain = cls()
 
-        def seconds(name: str, otherwise: timedelta) -> timedelta:
+        def time(name: str, otherwise: timedelta, *, of: timedelta = timedelta(seconds=1)) -> timedelta:
             found = document.get(name)
-            return timedelta(seconds=found) if isinstance(found, int | float) and found >= 0 else otherwise
+            return of * found if isinstance(found, int | float) and found >= 0 else otherwise
 
         limit = document.get("first_seen_limit")
         return cls(
-            fresh=seconds("fresh_s", plain.fresh),
-            limited=seconds("limited_s", plain.limited),
-            known=seconds("known_s", plain.known),
+            fresh=time("fresh_hours", plain.fresh, of=HOUR),
+            limited=time("first_seen_hours", plain.limited, of=HOUR),
+            known=time("expired_hours", plain.known, of=HOUR),
             first_seen_limit=limit if isinstance(limit, int) and limit >= 0 else plain.first_seen_limit,
             beyond_open=document.get("beyond") == "open",
-            passback=seconds("passback_s", plain.passback),
-            skew_max=seconds("skew_max_s", plain.skew_max),
+            passback=time("passback_s", plain.passback),
+            skew_max=time("skew_max_s", plain.skew_max),
             requires=tuple(str(code) for code in document.get("requires") or ()),
         )
 

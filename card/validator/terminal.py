@@ -182,17 +182,17 @@ class Terminal:
         """
         certificate = self.certificate
         try:
-            return self._sync(certificate, since=self._number("bundle_seq"))
+            return self._sync(certificate)
         except CredentialRefused as refusal:
             if refusal.reason is not Reason.GAP:
                 raise
             self.journal.drop_lists()
-            return self._sync(certificate, since=0)
+            return self._sync(certificate)
 
-    def _sync(self, certificate: Certificate, *, since: int) -> Synced:
+    def _sync(self, certificate: Certificate) -> Synced:
         city = City(cast("str", self.journal.fact("server")), self._clock_ms)
         held = self.journal.deny_list(certificate.city)
-        path = f"/api/transit/bundle?since={since if held is not None else 0}"
+        path = "/api/transit/bundle" if held is None else f"/api/transit/bundle?since={held.seq}"
         answer = city.get(path, key=keys.load(self._home / "key.pem"), terminal_id=certificate.terminal_id, at=self._now())
         bundle = read_bundle(answer.body, [public_from_raw(certificate.bundle_key)])
         if bundle.city != certificate.city:

@@ -140,5 +140,5 @@ def test_an_entitlement_of_another_city_is_not_shown_here() -> None:
 
 
 def test_risk_rules_that_make_no_sense_leave_the_defaults() -> None:
-    assert Risk.of({"fresh_s": "soon", "first_seen_limit": -3, "passback_s": -1}) == Risk()
-    assert Risk.of({"fresh_s": 60, "first_seen_limit": 0}).first_seen_limit == 0
+    assert Risk.of({"fresh_hours": "soon", "first_seen_limit": -3, "passback_s": -1}) == Risk()
+    assert Risk.of({"fresh_hours": 0.5, "first_seen_limit": 0}) == Risk(fresh=timedelta(minutes=30), first_seen_limit=0)

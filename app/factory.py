@@ -10,6 +10,7 @@ from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, problems, security
+from card.clearing import api as clearing_api
 from card.health import api as health_api
 from card.partners import api as partners_api
 from card.transit import api as transit_api
@@ -69,6 +70,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
+    app.register_api(clearing_api.blueprint)
     app.register_blueprint(sign_in.blueprint)
     app.register_blueprint(security_screen.blueprint)
     app.register_blueprint(staff_ledger.blueprint)

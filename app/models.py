@@ -5,6 +5,7 @@ import app.kernel.outbox
 import app.web.idempotency
 import card.benefits.models
 import card.cards.models
+import card.clearing.models
 import card.health.models
 import card.ledger.models
 import card.partners.models

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 from app.kernel.db import Database, Json
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
-from card import cards, transit
+from card import cards, clearing, transit
 from card.cards import jobs as cards_jobs
+from card.clearing import jobs as clearing_jobs
 from card.health import jobs as health_jobs
 from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
@@ -22,12 +23,6 @@ from card.transit import jobs as transit_jobs
 from services import applications, messages, payments
 from services.catalogue import jobs as catalogue_jobs
 from services.payments import jobs as payments_jobs
-
-
-def _await_clearing(session: Session, payload: Json) -> None:
-    """The event waits in the outbox, and is tried again, until the clearing takes it."""
-    del session
-    raise NotImplementedError(f"no clearing takes {payload['id']} yet")
 
 
 def _on_payment_settled(session: Session, payload: Json) -> None:
@@ -42,15 +37,23 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.issued": cards.on_card_issued,
     "card.blocked": cards.on_card_blocked,
     "card.unblocked": cards.on_card_blocked,
-    "charge.foreign": _await_clearing,
-    "debit.foreign": _await_clearing,
+    "debit.foreign": clearing.note_debit,
     "payment.settled": _on_payment_settled,
+    "charge.foreign": clearing.note_charge,
+    "file.received": clearing.match_file,
 }
 
 COURIERS: Final[dict[str, Courier]] = {
+    "break.resolved": clearing.send_resolution,
+    "cycle.instructed": clearing.send_instruction,
+    "cycle.settled": clearing.send_settlement,
+    "dispute.moved": clearing.send_move,
+    "file.cut": clearing.send_file,
+    "file.matched": clearing.send_result,
     "message.written": messages.mail,
     "presentment.written": transit.send_presentment,
     "refund.requested": payments.send_refund,
+    "position.agreed": clearing.send_position,
 }  # these speak to the network, outside any transaction
 
 
@@ -71,6 +74,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
+    Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
     Job(name="transit.debts", every_seconds=15, run=transit_jobs.recover_debts),
     Job(name="transit.partner-lists", every_seconds=60, run=transit_jobs.fetch_partner_lists),

@@ -1,1 +1,104 @@
-"""Files, matching, netting, positions, settlement, breaks, disputes."""
+"""Clearing between cities: files, matching, breaks, disputes, netting, settlement.
+
+A foreign charge is two local double entries; each side notes its own (``charge.foreign``, ``debit.foreign``). The acquirer
+files what it claims, the issuer matches it with what it debited, both report the agreed sum to the hub, the hub nets and
+instructs. After that nothing is edited: a difference is disputed by signed moves and corrected by linked transfers on both
+sides.
+"""
+
+from card.clearing.actions import close_window, match_file, note_charge, note_debit, propose_claim
+from card.clearing.dispute_moves import decide, make_move, open_on_break, open_on_record, propose
+from card.clearing.gateway import (
+    send_file,
+    send_instruction,
+    send_move,
+    send_position,
+    send_resolution,
+    send_result,
+    send_settlement,
+)
+from card.clearing.queries import (
+    Break,
+    Cycle,
+    Dispute,
+    DisputeMove,
+    File,
+    Instruction,
+    Item,
+    Member,
+    Waiting,
+    break_,
+    breaks,
+    cycle,
+    cycles,
+    dispute,
+    disputes,
+    file,
+    files,
+    instructions,
+    items,
+    matched_debits,
+    members,
+    proposals,
+    status,
+    waiting_claims,
+)
+from card.clearing.rules import BreakKind, BreakState, Charge, CycleState, DisputeState, Move, Proposal
+from card.clearing.settlement import approve_cycle, fund, prepare_cycle, set_cap, settle_cycle, suspend_cycle
+
+__all__ = [
+    "Break",
+    "BreakKind",
+    "BreakState",
+    "Charge",
+    "Cycle",
+    "CycleState",
+    "Dispute",
+    "DisputeMove",
+    "DisputeState",
+    "File",
+    "Instruction",
+    "Item",
+    "Member",
+    "Move",
+    "Proposal",
+    "Waiting",
+    "approve_cycle",
+    "break_",
+    "breaks",
+    "close_window",
+    "cycle",
+    "cycles",
+    "decide",
+    "dispute",
+    "disputes",
+    "file",
+    "files",
+    "fund",
+    "instructions",
+    "items",
+    "make_move",
+    "match_file",
+    "matched_debits",
+    "members",
+    "note_charge",
+    "note_debit",
+    "open_on_break",
+    "open_on_record",
+    "prepare_cycle",
+    "proposals",
+    "propose",
+    "propose_claim",
+    "send_file",
+    "send_instruction",
+    "send_move",
+    "send_position",
+    "send_resolution",
+    "send_result",
+    "send_settlement",
+    "set_cap",
+    "settle_cycle",
+    "status",
+    "suspend_cycle",
+    "waiting_claims",
+]

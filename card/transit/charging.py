@@ -151,18 +151,17 @@ def _price_day(
     tariffs = network.tariffs_of(session, {tap.operator for tap in taps}) if taps else Tariffs({})
     issuer = credentials.issuing_city(card_number)
     priced = fares.charge(taps, tariffs, Rider(issuer=issuer), past_fares(session, card_number, day))
-    posted = dict(
-        session.execute(
-            select(FarePosting.operator_id, func.sum(FarePosting.amount_minor))
-            .where(FarePosting.card_number == card_number, FarePosting.card_day == day)
-            .group_by(FarePosting.operator_id)
-        ).tuples()
+    sums = session.execute(
+        select(FarePosting.operator_id, func.sum(FarePosting.amount_minor))
+        .where(FarePosting.card_number == card_number, FarePosting.card_day == day)
+        .group_by(FarePosting.operator_id)
     )
+    posted = {operator: int(total) for operator, total in sums}
     owed = {operator: priced.owed_to(operator) for operator in {journey.operator for journey in priced.journeys}}
     holder = _holder(session, card_number, issuer)
     _store_journeys(session, card_number=card_number, issuer=issuer, holder=holder, day=day, priced=priced, now=now)
     moved = 0
-    for difference in differences(owed=owed, posted={name: int(total) for name, total in posted.items()}):
+    for difference in differences(owed=owed, posted=posted):
         moved += difference.amount_minor
         _post(
             session,

@@ -1,0 +1,132 @@
+"""A terminal over HTTP: enrols once, proves every request, fetches its bundle, uploads taps."""
+
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app.kernel import clock
+from app.kernel.db import Database
+from card import credentials, transit
+from card.credentials import DenyList, Receipt
+from tests.gates import Gate, import_feed, phone, purse
+
+
+def enrol(client: FlaskClient, database: Database, *, stop: str = "nj-gulou") -> tuple[Gate, credentials.Certificate]:
+    with database.transaction() as session:
+        import_feed(session, "320100", now=clock.now())
+        token = transit.create_enrolment(
+            session, operator_id="nj-metro", stop_id=stop, mode="both", by="person:test", now=clock.now()
+        ).token
+    key = Ed25519PrivateKey.generate()
+    public = credentials.to_base64url(credentials.raw_public(key.public_key()))
+    answer = client.post("/api/transit/terminals/enrol", json={"token": token, "public_key": public, "software": "test 1"})
+    assert answer.status_code == 201, answer.text
+    assert (answer.json["operator_id"], answer.json["stop_id"], answer.json["line"]) == ("nj-metro", stop, "nj-1")
+    certificate = credentials.read_certificate(credentials.from_base64url(answer.json["certificate"]))
+    return Gate(terminal_id=answer.json["terminal_id"], key=key), certificate
+
+
+def call(client: FlaskClient, gate: Gate, method: str, path: str, body: bytes = b"") -> TestResponse:
+    proof = prove(gate, method=method, path=path, body=body)
+    return client.open(path, method=method, data=body, headers={"Authorization": proof})
+
+
+def prove(gate: Gate, **changes: object) -> str:
+    facts: dict = {
+        "terminal_id": gate.terminal_id,
+        "method": "GET",
+        "path": "/api/transit/bundle",
+        "body": b"",
+        "at": clock.now(),
+    }
+    return credentials.prove(gate.key, **{**facts, **changes})
+
+
+def test_a_terminal_enrols_once_and_gets_a_certificate_for_ninety_days(client: FlaskClient, database: Database) -> None:
+    gate, certificate = enrol(client, database)
+    assert (certificate.terminal_id, certificate.stop_id) == (gate.terminal_id, "nj-gulou")
+    assert certificate.expires_at - certificate.issued_at == timedelta(days=90)
+    again = client.post("/api/transit/terminals/enrol", json={"token": "never-given-out", "public_key": "AAAA"})
+    assert (again.status_code, again.json["code"]) == (401, "enrolment-refused")
+
+
+def test_the_bundle_is_signed_and_has_all_a_gate_needs(client: FlaskClient, database: Database) -> None:
+    gate, certificate = enrol(client, database)
+    answer = call(client, gate, "GET", "/api/transit/bundle")
+    assert (answer.status_code, answer.content_type) == (200, "application/cbor")
+    bundle = credentials.read_bundle(answer.data, [credentials.public_from_raw(certificate.bundle_key)])
+    assert (bundle.city, bundle.tariff_version) == ("320100", "nj-metro-2026")
+    assert bundle.terminal == {"stop_id": "nj-gulou", "line": "nj-1", "mode": "both"}
+    assert ["nj-gulou", "Gulou", "鼓楼"] in bundle.stops
+    assert list(bundle.issuer_keys) == ["320100"]
+    assert bundle.not_after - bundle.made_at == timedelta(hours=72)
+    assert isinstance(credentials.denials.take("320100", None, bundle.deny), DenyList)
+    assert call(client, gate, "GET", "/api/transit/bundle?since=0").status_code == 200
+    with database.transaction() as session:
+        (seen,) = transit.terminals_of(session, "nj-metro", now=clock.now())
+    assert seen.freshness is transit.Freshness.FRESH
+
+
+def test_taps_come_in_over_http_and_cost_the_rider(client: FlaskClient, database: Database) -> None:
+    gate, _ = enrol(client, database)
+    now = clock.now()
+    with database.transaction() as session:
+        rider = phone(session, now=now - timedelta(minutes=5), money_minor=5000)
+    body = credentials.encode_batch(gate.terminal_id, [gate.tap(rider, "entry", now)])
+    answer = call(client, gate, "POST", "/api/transit/taps", body)
+    assert answer.status_code == 200, answer.text
+    receipt: Receipt = credentials.receipt_from(answer.data)
+    assert receipt.contiguous == {gate.boot_id: 1}
+    with database.transaction() as session:
+        assert purse(session, rider.holder_id) == 4000
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"method": "POST"}, "credential-refused"),
+        ({"path": "/api/transit/taps"}, "credential-refused"),
+        ({"body": b"other"}, "credential-refused"),
+        ({"terminal_id": "00000000-0000-7000-8000-000000000000"}, "unknown-terminal"),
+        ({"at": clock.now() - timedelta(minutes=6)}, "credential-refused"),
+    ],
+)
+def test_a_proof_for_anything_else_is_refused(client: FlaskClient, database: Database, changes: dict, code: str) -> None:
+    gate, _ = enrol(client, database)
+    answer = client.get("/api/transit/bundle", headers={"Authorization": prove(gate, **changes)})
+    assert answer.status_code in (401, 422)
+    assert answer.json["code"] == code
+
+
+def test_a_request_is_taken_once_and_a_revoked_terminal_not_at_all(client: FlaskClient, database: Database) -> None:
+    gate, _ = enrol(client, database)
+    proof = prove(gate)
+    answers = [client.get("/api/transit/bundle", headers={"Authorization": proof}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 409]
+    assert answers[1].json["code"] == "proof-replayed"
+    with database.transaction() as session:
+        (seen,) = transit.terminals_of(session, "nj-metro", now=clock.now())
+        transit.revoke(session, terminal_id=seen.id, operator_id="nj-metro", by="person:test", now=clock.now())
+    assert call(client, gate, "GET", "/api/transit/bundle").json["code"] == "unknown-terminal"
+
+
+def test_a_batch_of_another_terminal_is_refused(client: FlaskClient, database: Database) -> None:
+    gate, _ = enrol(client, database)
+    body = credentials.encode_batch("00000000-0000-7000-8000-000000000000", [])
+    assert call(client, gate, "POST", "/api/transit/taps", body).json["code"] == "other-terminal"
+    assert call(client, gate, "POST", "/api/transit/taps", b"not cbor").json["code"] == "credential-refused"
+
+
+def test_feeds_come_in_from_the_command_line(app: Flask, tmp_path: object) -> None:
+    runner = app.test_cli_runner()
+    done = runner.invoke(args=["import-gtfs", "app/demo/feeds/320100"])
+    assert "nj-metro, nj-bus" in done.output, done.output
+    assert "nothing to do" in runner.invoke(args=["import-gtfs", "app/demo/feeds/320100"]).output
+    assert runner.invoke(args=["export-gtfs", "320100", f"{tmp_path}/feed.zip"]).exit_code == 0
+    wrong = runner.invoke(args=["import-gtfs", "tests"])
+    assert wrong.exit_code == 1
+    assert "stops.txt, line 0" in wrong.output

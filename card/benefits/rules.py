@@ -1,6 +1,7 @@
 """Retirement age, pension, allowances and payment runs. Pure: parameters of the day in, result and its explanation out."""
 
 import calendar
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -107,7 +108,7 @@ class ItemState(StrEnum):
 
 
 ITEM_MOVES: Final[Mapping[ItemState, frozenset[ItemState]]] = {
-    ItemState.DUE: frozenset({ItemState.SENT, ItemState.PAID}),
+    ItemState.DUE: frozenset({ItemState.SENT, ItemState.PAID, ItemState.HELD}),
     ItemState.SENT: frozenset({ItemState.PAID, ItemState.RETURNED}),
     ItemState.PAID: frozenset(),
     ItemState.RETURNED: frozenset(),
@@ -566,3 +567,35 @@ def totals(items: Iterable[tuple[ItemState, int]]) -> Totals:
         "the file is the sum of its parts"
     )
     return result
+
+
+# --- the file --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One line of a run's file. ``months`` are ``YYYY-MM``; the amount is fen."""
+
+    number: int
+    reference: str
+    channel: str
+    months: tuple[str, ...]
+    amount_minor: int
+
+
+def payment_file(records: Iterable[Record], *, month: date, run: str) -> str:
+    """A run's file: CSV (RFC 4180), one record a payment, and a trailer with count and sum in yuan."""
+    rows = list(records)
+    lines = ["number,reference,channel,months,amount,currency"]
+    lines += [
+        f"{row.number},{row.reference},{row.channel},{' '.join(row.months)},{money.major(row.amount_minor)},{money.CNY}"
+        for row in rows
+    ]
+    total = money.major(sum(row.amount_minor for row in rows))
+    lines.append(f"trailer,{run},{month:%Y-%m},{len(rows)},{total},{money.CNY}")
+    return "\r\n".join(lines) + "\r\n"
+
+
+def file_digest(text: str) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(text.encode()).hexdigest()

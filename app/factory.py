@@ -16,8 +16,14 @@ from card.partners import api as partners_api
 from card.transit import api as transit_api
 from portal import kit
 from portal.public import pages, reference, sessions, sign_in
+from portal.resident import data as data_screen
+from portal.resident import home, top_up
+from portal.resident import messages as messages_screen
+from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
+from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
+from portal.staff import people as staff_people
 from services import documents, messages, payments
 from services.payments import api as payments_api
 
@@ -70,7 +76,8 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
+        for screen in (home, top_up, payments_screen, data_screen, staff_people):
+            app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
-    app.register_blueprint(sign_in.blueprint)
-    app.register_blueprint(security_screen.blueprint)
-    app.register_blueprint(staff_ledger.blueprint)
+    for shared in (sign_in, security_screen, messages_screen, staff_home, staff_ledger):
+        app.register_blueprint(shared.blueprint)

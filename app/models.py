@@ -17,3 +17,4 @@ import services.documents.models
 import services.messages.models
 import services.payments.models
 import services.people.models
+import services.registries.models

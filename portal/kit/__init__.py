@@ -2,6 +2,7 @@
 
 from flask import Flask
 
+from app.web.i18n import translate
 from portal.kit import dates, display, money
 from portal.kit.display import city_name, two_languages
 from portal.kit.money import yuan
@@ -21,6 +22,7 @@ def install(app: Flask) -> None:
         moment=dates.moment,
         number=dates.number,
         bilingual=two_languages,
+        translated=translate,
     )
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True

@@ -49,8 +49,15 @@ MENU: Final[dict[Audience, list[Item]]] = {
     Audience.PUBLIC: [
         Item(endpoint="public.start", label=msg("Start")),
     ],
-    Audience.RESIDENT: [],
+    Audience.RESIDENT: [
+        Item(endpoint="home.show", label=msg("My page")),
+        Item(endpoint="messages.index", label=msg("Messages")),
+        Item(endpoint="data.show", label=msg("Who saw my data")),
+        Item(endpoint="security.show", label=msg("Sign-in and security")),
+    ],
     Audience.STAFF: [
+        Item(endpoint="staff_home.show", label=msg("City desk")),
+        Item(endpoint="staff_people.show", label=msg("Look a resident up")),
         Item(endpoint="staff_ledger.chart", label=msg("The books")),
     ],
     Audience.OPERATOR: [],

@@ -17,6 +17,7 @@ from app.kernel.settings import Settings
 from services.payments.rules import Intent, PaymentDeclined, StripeUnavailable, WebhookRefused, intent_from
 
 INFO: Final = "stripe"
+STRIPE_JS: Final = "https://js.stripe.com"
 CURRENCY: Final = "cny"
 DEMONSTRATION_METHOD: Final = "pm_card_visa"  # Stripe's own test article; it takes no money
 API_VERSION: Final = "2024-06-20"  # pinned: what we send and read does not change when the library is upgraded
@@ -36,6 +37,11 @@ class Account:
 
     def __repr__(self) -> str:
         return f"Account({self.api_base})"
+
+    @property
+    def script(self) -> str:
+        """Address of the script that turns a card into a token in the browser, so that its number never reaches us."""
+        return f"{self.public_base}/v3/" if self.public_base == STRIPE_JS else f"{self.public_base}/js.stripe.com/v3/"
 
     def client(self) -> StripeClient:
         """Stripe's own client for this account."""

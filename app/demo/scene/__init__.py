@@ -6,7 +6,7 @@
 from flask import Flask
 
 from app.demo.cities import CITIES, HUB, City, Place
-from app.demo.scene import people, trust
+from app.demo.scene import holders, people, transit, trust
 from app.factory import create_app
 from app.kernel import clock
 from app.kernel.db import Database
@@ -21,7 +21,9 @@ def prepare(settings: dict[City, Settings]) -> dict[City, Flask]:
     for city, app in apps.items():
         database: Database = app.extensions["database"]
         with database.transaction() as session:
-            people.settle_in(session, city, now=now)
+            everybody = people.settle_in(session, city, now=now)
+            transit.open_lines(session, city, now=now)
+            holders.hand_out(session, everybody, now=now)
     trust.admit(apps[HUB].extensions["database"], settings, now=now)
     return apps
 

@@ -88,6 +88,7 @@ def install(app: Flask) -> None:
             "person": who(),
             "exists": navigation.exists,
             "admits": navigation.admits,
+            "leads": navigation.leads,
         }
 
     @app.after_request

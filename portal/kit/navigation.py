@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from flask import current_app, request, url_for
+from werkzeug.exceptions import HTTPException
 
 from app.kernel.errors import msg
 from app.web.auth import Caller, Role, access_of, principal_or_none
@@ -104,6 +105,15 @@ def audience() -> Audience:
 def exists(endpoint: str) -> bool:
     """Whether this process has the view."""
     return endpoint in current_app.view_functions
+
+
+def leads(path: str) -> bool:
+    """Whether this process has a page at the address ``path``."""
+    try:
+        current_app.url_map.bind("").match(path, method="GET")
+    except HTTPException:
+        return False
+    return True
 
 
 def admits(endpoint: str) -> bool:

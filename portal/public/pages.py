@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, render_template, url_for
+from flask import Blueprint, Response, jsonify, render_template
 
 from app.kernel.errors import NotFound, msg
-from app.web.auth import principal_or_none, public
-from app.web.db import settings
-from app.web.i18n import translate
+from app.web.auth import public
+from app.web.db import settings, transaction
+from app.web.i18n import DEFAULT, language, translate
+from card import partners
 from portal.kit import display, navigation
 
 blueprint = Blueprint("public", __name__)
@@ -16,21 +17,21 @@ blueprint = Blueprint("public", __name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Door:
-    """One thing a visitor can do: its ``title`` and ``text`` (message ids) and the screen that does it.
+    """One thing a visitor can do: its ``title`` and ``text`` (message ids) and the address that does it.
 
-    Where the screen is not in this process, the door leads to ``otherwise``, an address that explains.
+    Where this process has no such page, the door leads to ``otherwise``, an address that explains.
     """
 
     title: str
     text: str
     icon: str
-    endpoint: str
+    path: str
     otherwise: str
 
     @property
     def href(self) -> str:
         """Where the door leads."""
-        return url_for(self.endpoint) if navigation.exists(self.endpoint) else self.otherwise
+        return self.path if navigation.leads(self.path) else self.otherwise
 
 
 DOORS: Final = (
@@ -38,43 +39,43 @@ DOORS: Final = (
         title=msg("Apply for a service"),
         text=msg("Find out whether you qualify, apply, follow your case and get the decision."),
         icon="services",
-        endpoint="services.show",
-        otherwise="/services",
+        path="/services",
+        otherwise="/for/residents#services",
     ),
     Door(
         title=msg("See your card and top it up"),
         text=msg("Show the code at a gate, see every fen that came and went, block a lost card."),
         icon="card",
-        endpoint="resident_card.show",
-        otherwise="/me/card",
+        path="/me/card",
+        otherwise="/for/residents#card",
     ),
     Door(
         title=msg("Use it in another city"),
         text=msg("Ride the metro and the bus there with the card you have here."),
         icon="places",
-        endpoint="resident_journeys.show",
+        path="/me/journeys",
         otherwise="/for/residents#elsewhere",
     ),
     Door(
         title=msg("See a doctor"),
         text=msg("Pay only your own part, here or in another city, and see who paid the rest."),
         icon="health",
-        endpoint="resident_health.show",
+        path="/me/health",
         otherwise="/for/residents#health",
     ),
     Door(
         title=msg("Pension and allowances"),
         text=msg("See how your pension was computed and when it reaches your card."),
         icon="pension",
-        endpoint="resident_benefits.show",
+        path="/me/benefits",
         otherwise="/for/residents#benefits",
     ),
     Door(
         title=msg("Check a certificate"),
         text=msg("Scan or type what is printed on a decision and see whether it is genuine."),
         icon="shield",
-        endpoint="verify.start",
-        otherwise="/verify",
+        path="/verify",
+        otherwise="/for/residents",
     ),
 )
 
@@ -87,21 +88,25 @@ def start() -> str:
     """What can be done here, in five seconds. The hub has a start page of its own."""
     if settings().is_hub:
         return render_template("public/start/hub.html", cities=directory())
-    return render_template("public/start/city.html", doors=DOORS, signed_in=principal_or_none() is not None)
+    return render_template("public/start/city.html", doors=DOORS, places=directory())
 
 
 @dataclass(frozen=True, kw_only=True)
-class CityRow:
-    """A city of the federation as the hub's directory shows it."""
+class Place:
+    """A city where the card is good."""
 
     code: str
     name: str
     url: str
 
 
-def directory() -> list[CityRow]:
-    """The cities that have joined."""
-    return []
+def directory() -> list[Place]:
+    """The cities that have joined, with their names in the page's language."""
+    with transaction() as session:
+        return [
+            Place(code=city.code, name=city.name_zh if language() == DEFAULT else city.name_en, url=city.url)
+            for city in partners.cities(session)
+        ]
 
 
 @blueprint.get("/for/<who>")

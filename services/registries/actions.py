@@ -13,7 +13,7 @@ from services.registries import rules
 from services.registries.models import DataAccess
 from services.registries.rules import Purpose
 
-BASIC_FACTS = (msg("Name"), msg("Birth date"), msg("Masked identity number"), msg("Contact"))
+BASIC_FACTS = (msg("Full name"), msg("Birth date"), msg("Masked identity number"), msg("Contact"))
 
 
 def record_access(

@@ -15,7 +15,9 @@ if (form && window.Stripe) {
   card.mount("#card-element");
   for (const input of form.querySelectorAll("#card-element input")) {
     input.classList.add("govuk-input");
-    input.setAttribute("aria-label", form.dataset[`label_${input.placeholder}`] ?? input.placeholder);
+    const label = form.dataset[`label_${input.placeholder}`] ?? input.placeholder;
+    input.setAttribute("aria-label", label);
+    input.placeholder = label;
   }
   form.hidden = false;
   form.addEventListener("submit", async (event) => {

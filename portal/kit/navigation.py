@@ -52,6 +52,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
     ],
     Audience.RESIDENT: [
         Item(endpoint="home.show", label=msg("My page")),
+        Item(endpoint="card.show", label=msg("My card")),
         Item(endpoint="messages.index", label=msg("Messages")),
         Item(endpoint="data.show", label=msg("Who saw my data")),
         Item(endpoint="security.show", label=msg("Sign-in and security")),
@@ -59,6 +60,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
     Audience.STAFF: [
         Item(endpoint="staff_home.show", label=msg("City desk")),
         Item(endpoint="staff_people.show", label=msg("Look a resident up")),
+        Item(endpoint="staff_cards.find", label=msg("Cards")),
         Item(endpoint="staff_ledger.chart", label=msg("The books")),
     ],
     Audience.OPERATOR: [],

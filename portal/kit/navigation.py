@@ -49,16 +49,21 @@ class Link:
 MENU: Final[dict[Audience, list[Item]]] = {
     Audience.PUBLIC: [
         Item(endpoint="public.start", label=msg("Start")),
+        Item(endpoint="services.show", label=msg("Services")),
+        Item(endpoint="verify.start", label=msg("Check a certificate")),
     ],
     Audience.RESIDENT: [
         Item(endpoint="home.show", label=msg("My page")),
         Item(endpoint="card.show", label=msg("My card")),
+        Item(endpoint="applications.show_all", label=msg("My applications")),
+        Item(endpoint="wallet.show", label=msg("My documents")),
         Item(endpoint="messages.index", label=msg("Messages")),
         Item(endpoint="data.show", label=msg("Who saw my data")),
         Item(endpoint="security.show", label=msg("Sign-in and security")),
     ],
     Audience.STAFF: [
         Item(endpoint="staff_home.show", label=msg("City desk")),
+        Item(endpoint="cases.queue", label=msg("Cases")),
         Item(endpoint="staff_people.show", label=msg("Look a resident up")),
         Item(endpoint="staff_cards.find", label=msg("Cards")),
         Item(endpoint="staff_ledger.chart", label=msg("The books")),

@@ -34,6 +34,7 @@ from services.applications.queries import (
 from services.applications.rules import (
     ACCEPTED,
     FINAL,
+    MOVES,
     AgainstTheRule,
     Happened,
     Incomplete,
@@ -49,6 +50,7 @@ from services.applications.rules import (
 __all__ = [
     "ACCEPTED",
     "FINAL",
+    "MOVES",
     "AgainstTheRule",
     "Case",
     "Clock",

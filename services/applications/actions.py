@@ -32,7 +32,7 @@ from services.applications.rules import (
     OwnCase,
     State,
 )
-from services.catalogue import Facts, FormField, Item
+from services.catalogue import FormField, Item
 
 
 def _tell(found: Application, kind: Happened, *, at: datetime, actor: str, note: str = "") -> ApplicationEvent:
@@ -94,22 +94,6 @@ def start(session: Session, *, person_id: UUID, item_code: str, now: datetime) -
     return found.id
 
 
-def open_steps(session: Session, found: Application, item: Item, facts: Facts) -> list[str]:
-    """The pages that may be changed now: all of a draft; while a correction is open, those it names and what follows."""
-    pages = catalogue.pages(item, found.answers, facts)
-    if State(found.state) is State.DRAFT:
-        return [step.code for step in pages]
-    if State(found.state) is not State.CORRECTION:
-        return []
-    asked = session.scalars(
-        select(ApplicationCorrection).where(
-            ApplicationCorrection.application_id == found.id, ApplicationCorrection.answered_at.is_(None)
-        )
-    ).one()
-    named = set(asked.fields) | set(catalogue.problems(item, found.answers, facts))
-    return [step.code for step in pages if named & {field.code for field in step.fields}]
-
-
 def save(
     session: Session,
     *,
@@ -127,7 +111,7 @@ def save(
     found = queries.own_row(session, application_id, person_id, lock=True)
     item = _item(session, found)
     facts = queries.facts_of(session, found, item, on=civil_date(now))
-    if step_code not in open_steps(session, found, item, facts):
+    if step_code not in queries.open_pages(found, item, facts, queries.corrections_of(session, found.id)):
         raise NotEditable(step_code)
     step = item.step(step_code)
     answers: dict[str, Any] = dict(found.answers)

@@ -13,9 +13,8 @@ from sqlalchemy.orm import Session
 from app.kernel.city import city_of
 from app.kernel.clock import civil_date
 from app.kernel.db import Json
-from app.kernel.errors import Unavailable
 from app.kernel.money import major
-from card import cards
+from card import benefits, cards
 from card.credentials import Entitlement
 from services import catalogue, documents, messages, people
 from services.applications import queries
@@ -123,7 +122,16 @@ def _grant_entitlement(decided: Decided, effect: Json) -> None:
 
 
 def _start_allowance(decided: Decided, effect: Json) -> None:
-    raise Unavailable(f"{effect['allowance']} of {decided.person.id}: benefits are not paid here yet")
+    benefits.start_allowance(
+        decided.session,
+        holder_id=decided.person.id,
+        code=str(effect["allowance"]),
+        monthly_minor=int(effect["monthly_minor"]),
+        from_month=next_month(civil_date(decided.at)),
+        now=decided.at,
+        by=decided.by,
+    )
+    decided.tell(Happened.ALLOWANCE_STARTED)
 
 
 _EFFECTS: Final = {

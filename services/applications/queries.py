@@ -19,7 +19,7 @@ from services.applications.models import (
     ApplicationPaper,
 )
 from services.applications.rules import ACCEPTED, INTERNAL, Happened, NoSuchApplication, Outcome, State
-from services.catalogue import Answers, Calendar, Deadline, Eligibility, Facts, Item, Pause
+from services.catalogue import Answers, Calendar, Deadline, Eligibility, Facts, Item, Pause, Step, Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,9 @@ class Case:
     events: list[Event]
     corrections: list[Correction]
     decision: Decision | None
+    pages: tuple[Step, ...]
+    open_pages: tuple[str, ...]
+    problems: dict[str, Words]
     statutory: Clock | None
     promised: Clock | None
 
@@ -232,6 +235,7 @@ def case(session: Session, application_id: UUID, *, now: datetime, person_id: UU
     item = catalogue.item(session, found.item_code, found.item_version)
     today = civil_date(found.decided_at or now)
     facts = facts_of(session, found, item, on=today)
+    corrections = corrections_of(session, application_id)
     calendar, stood = catalogue.calendar(session), pauses(session, application_id)
     return Case(
         summary=_summary(found),
@@ -243,8 +247,11 @@ def case(session: Session, application_id: UUID, *, now: datetime, person_id: UU
         facts=facts,
         eligibility=catalogue.eligibility(item, facts),
         events=_events(session, application_id),
-        corrections=_corrections(session, application_id),
+        corrections=corrections,
         decision=standing_decision(session, application_id),
+        pages=catalogue.pages(item, found.answers, facts),
+        open_pages=open_pages(found, item, facts, corrections),
+        problems=catalogue.problems(item, found.answers, facts),
         statutory=_clock(calendar, found, item.statutory_days, stood, today),
         promised=_clock(calendar, found, item.promised_days, stood, today),
     )
@@ -259,7 +266,20 @@ def _events(session: Session, application_id: UUID) -> list[Event]:
     return [Event(kind=Happened(each.kind), at=each.at, actor=each.actor, note=each.note) for each in found]
 
 
-def _corrections(session: Session, application_id: UUID) -> list[Correction]:
+def open_pages(found: Application, item: Item, facts: Facts, corrections: list[Correction]) -> tuple[str, ...]:
+    """The pages that may be changed now: all of a draft; while a correction is open, those it names and what follows."""
+    pages = catalogue.pages(item, found.answers, facts)
+    if State(found.state) is State.DRAFT:
+        return tuple(step.code for step in pages)
+    asked = next((each for each in corrections if each.answered_at is None), None)
+    if State(found.state) is not State.CORRECTION or asked is None:
+        return ()
+    named = set(asked.fields) | set(catalogue.problems(item, found.answers, facts))
+    return tuple(step.code for step in pages if named & {field.code for field in step.fields})
+
+
+def corrections_of(session: Session, application_id: UUID) -> list[Correction]:
+    """What was asked of the resident, in order."""
     found = session.scalars(
         select(ApplicationCorrection)
         .where(ApplicationCorrection.application_id == application_id)

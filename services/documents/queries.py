@@ -111,6 +111,14 @@ def papers(session: Session, ids: list[UUID]) -> dict[UUID, DocumentView]:
     return {row.id: paper_view(row) for row in session.scalars(select(Document).where(Document.id.in_(ids)))}
 
 
+def own(session: Session, document_id: UUID, *, owner_id: UUID) -> tuple[DocumentView, bytes]:
+    """A resident's own paper and its bytes; looking at one's own is not recorded. Raises :class:`NoSuchDocument`."""
+    row = session.get(Document, document_id)
+    if row is None or row.owner_id != owner_id:
+        raise NoSuchDocument(str(document_id))
+    return paper_view(row), gateway.fetch(gateway.desk_of(session).store, row.digest)
+
+
 def looks(session: Session, document_id: UUID, *, owner_id: UUID) -> list[Look]:
     """Who looked at a paper, for its owner. Raises :class:`NoSuchDocument` for anybody else."""
     paper = session.get(Document, document_id)

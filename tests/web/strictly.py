@@ -31,7 +31,7 @@ def _headings(tree: Element) -> Iterator[str]:
         yield f"there are {found} h1"
     level = 0
     for element in tree.iter():
-        if element.tag in HEADINGS:
+        if element.tag in HEADINGS and "govuk-error-summary__title" not in (element.get("class") or ""):
             now = int(element.tag[1])
             if now > level + 1:
                 yield f"{element.tag} {''.join(element.itertext()).strip()!r} follows h{level}"

@@ -15,25 +15,18 @@ from card.health import api as health_api
 from card.partners import api as partners_api
 from card.transit import api as transit_api
 from portal import kit
-<<<<<<< HEAD
-from portal.public import pages, reference, sessions, sign_in
-from portal.resident import card as resident_card
-=======
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
 from portal.resident import apply, home, top_up
->>>>>>> d246a9f (Show services, applications, cases and verification on pages)
+from portal.resident import card as resident_card
 from portal.resident import data as data_screen
 from portal.resident import documents as wallet
 from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
-<<<<<<< HEAD
 from portal.staff import cards as staff_cards
-=======
 from portal.staff import cases
->>>>>>> d246a9f (Show services, applications, cases and verification on pages)
 from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
 from portal.staff import people as staff_people
@@ -89,22 +82,9 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
-<<<<<<< HEAD
         for screen in (home, resident_card, top_up, payments_screen, data_screen, staff_people, staff_cards):
-=======
-        for screen in (
-            home,
-            top_up,
-            payments_screen,
-            data_screen,
-            staff_people,
-            services_screen,
-            apply,
-            applications_screen,
-            wallet,
-            cases,
-        ):
->>>>>>> d246a9f (Show services, applications, cases and verification on pages)
+            app.register_blueprint(screen.blueprint)
+        for screen in (services_screen, apply, applications_screen, wallet, cases):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
     for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):

@@ -15,6 +15,7 @@ from app import migrate, reference, wiring
 from app.kernel import clock, outbox
 from app.kernel.db import Database
 from app.kernel.settings import Settings
+from app.web.oauth.cli import group as clients
 from card import ledger
 from card.partners.cli import federation
 from card.transit.cli import COMMANDS as TRANSIT_COMMANDS
@@ -101,6 +102,7 @@ def install(app: Flask) -> None:
     """Add the commands to ``flask``."""
     app.cli.add_command(migrate_command)
     app.cli.add_command(worker_command)
+    app.cli.add_command(clients)
     app.cli.add_command(check_books_command)
     app.cli.add_command(reference_command)
     app.cli.add_command(federation)

@@ -9,7 +9,7 @@ from app.kernel import city, logs
 from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
-from app.web import auth, health, i18n, problems, security
+from app.web import auth, health, i18n, oauth, problems, security
 from card.clearing import api as clearing_api
 from card.health import api as health_api
 from card.partners import api as partners_api
@@ -62,6 +62,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     i18n.install(app)
     sessions.install(app)
     auth.install(app)
+    oauth.install(app)
     problems.install(app)
     kit.install(app)
     app.register_blueprint(health.blueprint)

@@ -3,6 +3,7 @@
 import app.kernel.audit
 import app.kernel.outbox
 import app.web.idempotency
+import app.web.oauth.models
 import card.benefits.models
 import card.cards.models
 import card.clearing.models

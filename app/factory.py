@@ -15,6 +15,7 @@ from card.health import api as health_api
 from card.partners import api as partners_api
 from card.transit import api as transit_api
 from portal import kit
+from portal.operator import console
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
@@ -22,6 +23,7 @@ from portal.resident import apply, home, top_up
 from portal.resident import card as resident_card
 from portal.resident import data as data_screen
 from portal.resident import documents as wallet
+from portal.resident import journeys as journeys_screen
 from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
@@ -85,7 +87,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(health_api.hospitals)
         for screen in (home, resident_card, top_up, payments_screen, data_screen, staff_people, staff_cards):
             app.register_blueprint(screen.blueprint)
-        for screen in (services_screen, apply, applications_screen, wallet, cases):
+        for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
     for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):

@@ -5,6 +5,17 @@ and posts the difference; foreign cards are claimed from their issuer.
 """
 
 from card.transit.charging import recover_debts
+from card.transit.contests import (
+    AlreadyContested,
+    ContestKind,
+    ContestState,
+    ContestView,
+    UnknownContest,
+    contest,
+    contests_of_journey,
+    contests_of_operator,
+)
+from card.transit.contests import decide as decide_contest
 from card.transit.ingestion import receive
 from card.transit.network import (
     Imported,
@@ -36,6 +47,7 @@ from card.transit.queries import (
     debts_of,
     foreign_rides,
     journey,
+    journey_by_key,
     journeys_of_holder,
     journeys_of_operator,
     postings_of_day,
@@ -74,6 +86,10 @@ from card.transit.terminals import (
 __all__ = [
     "MODES",
     "AlarmView",
+    "AlreadyContested",
+    "ContestKind",
+    "ContestState",
+    "ContestView",
     "DayStatement",
     "Enrolled",
     "EnrolmentRefused",
@@ -95,6 +111,7 @@ __all__ = [
     "TariffChanged",
     "TariffView",
     "TerminalView",
+    "UnknownContest",
     "UnknownJourney",
     "UnknownOperator",
     "UnknownTerminal",
@@ -102,15 +119,20 @@ __all__ = [
     "alarms_of_operator",
     "bundle",
     "claimed_in",
+    "contest",
+    "contests_of_journey",
+    "contests_of_operator",
     "count_terminals",
     "create_enrolment",
     "day_statement",
     "debts_of",
+    "decide_contest",
     "enrol",
     "export_feed",
     "foreign_rides",
     "import_feed",
     "journey",
+    "journey_by_key",
     "journeys_of_holder",
     "journeys_of_operator",
     "liability",

@@ -1,6 +1,6 @@
 """Reading transit: journeys, taps, alarms, an operator's day."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -16,7 +16,6 @@ from card.fares import State, Step, StepCode
 from card.ledger import TransferCode, chart
 from card.transit.models import (
     ClaimedTap,
-    Contest,
     Debt,
     FarePosting,
     JourneyRow,
@@ -376,11 +375,9 @@ def foreign_rides(session: Session, card_numbers: Iterable[str], *, limit: int =
     return [(row.claim, row.answer) for row in rows]
 
 
-def contests_of(session: Session, *, holder_id: UUID | None = None, operator_id: str | None = None) -> Sequence[Contest]:
-    """Objections of a holder, or against an operator, the newest first."""
-    query = select(Contest).order_by(Contest.id.desc()).limit(100)
-    if holder_id is not None:
-        query = query.where(Contest.holder_id == holder_id)
-    if operator_id is not None:
-        query = query.where(Contest.operator_id == operator_id)
-    return session.scalars(query).all()
+def journey_by_key(session: Session, *, card_number: str, key: str) -> JourneyView:
+    """The journey that begins with the tap ``key``. Raises ``UnknownJourney`` when another pricing dissolved it."""
+    row = session.scalars(select(JourneyRow).where(JourneyRow.card_number == card_number, JourneyRow.key == key)).one_or_none()
+    if row is None:
+        raise UnknownJourney(key)
+    return _journey(row)

@@ -1,0 +1,253 @@
+"""How a journey and its price look on a screen: every reason in words, and the way on a line map."""
+
+import heapq
+import itertools
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import cos, radians
+from typing import Final
+
+from app.kernel.errors import msg
+from app.web.i18n import DEFAULT, language, translate
+from card.fares import Names, State, Step, StepCode
+from card.transit import ContestState, ContestView, JourneyView, LineView, Place, PostingView
+from portal.kit.dates import moment
+from portal.kit.money import yuan
+
+STATES: Final[dict[State, tuple[str, str]]] = {
+    State.COMPLETE: (msg("Complete"), "good"),
+    State.MISSING_EXIT: (msg("Exit missing"), "wait"),
+    State.MISSING_ENTRY: (msg("Entry missing"), "wait"),
+    State.UNPRICED: (msg("Not priced"), "bad"),
+}
+
+_SENTENCES: Final[dict[StepCode, str]] = {
+    StepCode.DISTANCE_FARE: msg("%(km)s km from %(from)s to %(to)s: the single fare is %(amount)s."),
+    StepCode.LEG_FARE: msg("One ride: the single fare is %(amount)s."),
+    StepCode.SAME_STATION: msg("In and out at %(stop)s after %(minutes)s minutes: %(amount)s."),
+    StepCode.CONCESSION: msg("%(name)s: you pay %(percent)s percent."),
+    StepCode.OVERTIME: msg("%(minutes)s minutes inside, more than the %(limit)s allowed: %(amount)s on top."),
+    StepCode.TRANSFER: msg("You changed from another ride."),
+    StepCode.PASS: msg("%(name)s for %(price)s: you have reached it this month, so you pay no more than the ticket."),
+}
+_CAPS: Final[dict[str, str]] = {
+    "rolling": msg("%(name)s: you never pay more than %(cap)s in %(hours)s hours."),
+    "day": msg("%(name)s: you never pay more than %(cap)s a day."),
+    "week": msg("%(name)s: you never pay more than %(cap)s a week."),
+    "month": msg("%(name)s: you never pay more than %(cap)s a month."),
+}
+_INCOMPLETE: Final[dict[str, str]] = {
+    "exit": msg("We know where you got in, not where you got out. Until that tap arrives the maximum fare is %(amount)s."),
+    "entry": msg("We know where you got out, not where you got in. Until that tap arrives the maximum fare is %(amount)s."),
+}
+_UNPRICED: Final[dict[str, str]] = {
+    "no-tariff": msg("The operator had no fares in force at that time. You pay nothing."),
+    "no-distance": msg("The fares do not know the way between these stops. You pay nothing."),
+    "no-rule": msg("The fares have no rule for this ride. You pay nothing."),
+}
+
+MAP_WIDTH: Final = 640
+MAP_MARGIN: Final = 56
+MAP_HEIGHT_MAX: Final = 520
+LABEL_RIGHT_OF: Final = 0.62  # a label beyond this part of the width is written to the left of its dot
+
+
+def named(names: Names | None, otherwise: str = "–") -> str:
+    """A name in the page's language."""
+    if names is None:
+        return otherwise
+    return names.zh if language() == DEFAULT else names.en
+
+
+def stop_name(stops: Mapping[str, Place], stop_id: str | None) -> str:
+    """A stop's name in the page's language; its id where the network does not know it any more."""
+    if not stop_id:
+        return "–"
+    return named(stops[stop_id].names) if stop_id in stops else stop_id
+
+
+def state_of(state: State) -> tuple[str, str]:
+    """A journey's state in words and its tone."""
+    text, tone = STATES[state]
+    return translate(text), tone
+
+
+def explain(step: Step, stops: Mapping[str, Place]) -> str:
+    """One reason in words."""
+    params: dict[str, object] = dict(step.params)
+    params["amount"] = yuan(step.amount_minor)
+    for key in ("from", "to", "stop"):
+        if key in step.params:
+            params[key] = stop_name(stops, step.params[key])
+    params["name"] = step.params.get("name_zh" if language() == DEFAULT else "name_en", "")
+    for key in ("cap", "price"):
+        if f"{key}_minor" in step.params:
+            params[key] = yuan(int(step.params[f"{key}_minor"]))
+    if step.code is StepCode.CAP:
+        return translate(_CAPS[step.params["window"]], **params)
+    if step.code is StepCode.INCOMPLETE:
+        return translate(_INCOMPLETE[step.params["missing"]], **params)
+    if step.code is StepCode.UNPRICED:
+        return translate(_UNPRICED[step.params["reason"]], **params)
+    return translate(_SENTENCES[step.code], **params)
+
+
+def title(journey: JourneyView, stops: Mapping[str, Place], lines: Mapping[str, LineView]) -> str:
+    """Where the journey led: two stops, or the line where there is only one tap."""
+    if journey.from_stop and journey.to_stop:
+        return f"{stop_name(stops, journey.from_stop)} → {stop_name(stops, journey.to_stop)}"
+    if journey.state is State.COMPLETE and journey.line_id in lines:
+        return named(lines[journey.line_id].names)
+    if journey.from_stop:
+        return f"{stop_name(stops, journey.from_stop)} → ?"
+    return f"? → {stop_name(stops, journey.to_stop)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapLine:
+    """A line on the map: its points and its colour."""
+
+    points: str
+    color: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapLabel:
+    """A named dot; ``anchor`` is the side from which the name is written."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str
+    text_x: float
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineMap:
+    """The network with one journey on it, as the template draws it."""
+
+    width: int
+    height: int
+    lines: tuple[MapLine, ...]
+    path: str
+    dots: tuple[tuple[float, float], ...]
+    labels: tuple[MapLabel, ...]
+    between: int
+
+
+def way(lines: Iterable[LineView], begin: str, end: str) -> list[tuple[str, str]]:
+    """The shortest way from one stop to another as ``(stop, line that leads to it)``; empty where there is none."""
+    roads: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
+    for line in lines:
+        for (one, one_km), (other, other_km) in zip(line.stops, line.stops[1:], strict=False):
+            length = abs(float(other_km - one_km)) if one_km is not None and other_km is not None else 1.0
+            roads[one].append((other, line.id, length))
+            roads[other].append((one, line.id, length))
+    queue: list[tuple[float, str, tuple[tuple[str, str], ...]]] = [(0.0, begin, ((begin, ""),))]
+    done: set[str] = set()
+    while queue:
+        reached, stop, path = heapq.heappop(queue)
+        if stop == end:
+            return list(path)
+        if stop in done:
+            continue
+        done.add(stop)
+        for beyond, line_id, length in roads[stop]:
+            if beyond not in done:
+                heapq.heappush(queue, (reached + length, beyond, (*path, (beyond, line_id))))
+    return []
+
+
+def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str, Place]) -> LineMap | None:
+    """The operator's lines with the journey drawn on them; none where the network has no places."""
+    drawn = [line for line in lines if line.operator_id == journey.operator_id and line.stops]
+    places = {
+        stop: (float(place.longitude), float(place.latitude))
+        for line in drawn
+        for stop, _ in line.stops
+        if (place := stops.get(stop)) and place.longitude is not None and place.latitude is not None
+    }
+    if not places:
+        return None
+    west, east = min(x for x, _ in places.values()), max(x for x, _ in places.values())
+    south, north = min(y for _, y in places.values()), max(y for _, y in places.values())
+    narrow = cos(radians((south + north) / 2))
+    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / max((east - west) * narrow, 1e-6)
+    if (north - south) * scale > MAP_HEIGHT_MAX - 2 * MAP_MARGIN:
+        scale = (MAP_HEIGHT_MAX - 2 * MAP_MARGIN) / (north - south)
+    left = (MAP_WIDTH - (east - west) * narrow * scale) / 2
+    spots = {
+        stop: (round(left + (x - west) * narrow * scale, 1), round(MAP_MARGIN + (north - y) * scale, 1))
+        for stop, (x, y) in places.items()
+    }
+    ends = [stop for stop in (journey.from_stop, journey.to_stop) if stop in spots]
+    path = way(drawn, ends[0], ends[1]) if len(ends) == 2 else []  # noqa: PLR2004  a way has two ends
+    changes = [
+        stop for (stop, arrived), (_, leaving) in itertools.pairwise(path) if arrived and leaving != arrived and stop in spots
+    ]
+    return LineMap(
+        width=MAP_WIDTH,
+        height=round((north - south) * scale + 2 * MAP_MARGIN),
+        lines=tuple(
+            MapLine(
+                points=" ".join(f"{x},{y}" for x, y in (spots[stop] for stop, _ in line.stops if stop in spots)),
+                color=line.color,
+            )
+            for line in drawn
+        ),
+        path=" ".join(f"{spots[stop][0]},{spots[stop][1]}" for stop, _ in path if stop in spots),
+        dots=tuple(spots[stop] for stop, _ in path[1:-1] if stop in spots),
+        labels=tuple(_label(stop, spots[stop], "change", stops) for stop in changes)
+        + tuple(_label(stop, spots[stop], "end", stops) for stop in ends),
+        between=max(0, len(path) - 2),
+    )
+
+
+def _label(stop: str, spot: tuple[float, float], kind: str, stops: Mapping[str, Place]) -> MapLabel:
+    x, y = spot
+    right = x > MAP_WIDTH * LABEL_RIGHT_OF
+    return MapLabel(
+        x=x,
+        y=y,
+        text=stop_name(stops, stop),
+        anchor="end" if right else "start",
+        text_x=x - 16 if right else x + 16,
+        kind=kind,
+    )
+
+
+CITY_NAMES: Final[dict[str, dict[str, str]]] = {
+    "320100": {"en": "Nanjing", "zh_Hans_CN": "南京市"},
+    "320200": {"en": "Wuxi", "zh_Hans_CN": "无锡市"},
+    "320500": {"en": "Suzhou", "zh_Hans_CN": "苏州市"},
+}
+
+_TAP_KINDS: Final = {"entry": msg("In"), "exit": msg("Out"), "ride": msg("On board")}
+_CONTESTS: Final[dict[ContestState, tuple[str, str]]] = {
+    ContestState.OPEN: (msg("Being looked at"), "wait"),
+    ContestState.UPHELD: (msg("Accepted"), "good"),
+    ContestState.REJECTED: (msg("Answered"), "neutral"),
+}
+
+
+def tap_kinds() -> dict[str, str]:
+    """What each kind of tap is called."""
+    return {kind: translate(text) for kind, text in _TAP_KINDS.items()}
+
+
+def contest_state(found: ContestView) -> tuple[str, str]:
+    """An objection's state in words and its tone."""
+    text, tone = _CONTESTS[found.state]
+    return translate(text), tone
+
+
+def stop_choices(lines: Iterable[LineView], stops: Mapping[str, Place]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Every stop by line, for a list to choose from: ``[(line, [(id, name)])]``."""
+    return [(named(line.names), [(stop, stop_name(stops, stop)) for stop, _ in line.stops]) for line in lines if line.rail]
+
+
+def changes(postings: Sequence[PostingView]) -> list[tuple[str, str, str]]:
+    """How a card-day's charge came about: when, by how much, and what it came to."""
+    return [(moment(one.posted_at), yuan(one.amount_minor, sign=True), yuan(one.total_minor)) for one in postings]

@@ -46,10 +46,14 @@ refuse_on_constraint("pk_transfer", TransferConflict)
 
 ATTEMPTS: Final = 5  # how often a batch is tried again when somebody else books one of its ids at the same moment
 
+# The guarded accounts are locked in id order by a statement of its own, so that the next one sees what it waited for. (Locking
+# inside the posting statement was tried: a row that moved meanwhile is read again there, but only in part, and the purse of
+# ``test_concurrency`` went below its floor.)
 LOCK: Final = "SELECT FROM card.account_balance WHERE account_id = ANY(%(ids)s::bigint[]) ORDER BY account_id FOR UPDATE"
 
-# s: the rows whose accounts exist and mix.  leg: each guarded side.  run: the booked balance after each leg, in order.
-# fine: the one question.  Everything after it happens only where the answer is yes.
+# s: the rows whose accounts exist and mix.  leg: each guarded side.  held: the guarded accounts as they stand.  run: the booked
+# balance after each leg, in order.  fine: the one question; what comes after it happens only where the answer is yes.
+# (OFFSET 0 keeps the planner at one look-up a row: it would otherwise like to read all accounts of a city in order.)
 FAST: Final = """
 WITH stage AS MATERIALIZED (
   SELECT * FROM unnest(%(ids)s::uuid[], %(debits)s::bigint[], %(credits)s::bigint[], %(amounts)s::bigint[],
@@ -57,24 +61,27 @@ WITH stage AS MATERIALIZED (
     WITH ORDINALITY AS t(id, debit, credit, amount, code, event_at, reference, details, reverses, ordinal)),
 s AS MATERIALIZED (
   SELECT stage.*, d.guarded AS debit_guarded, c.guarded AS credit_guarded
-  FROM stage JOIN card.account d ON d.id = stage.debit JOIN card.account c ON c.id = stage.credit
+  FROM stage
+    CROSS JOIN LATERAL (SELECT guarded, ledger, currency FROM card.account WHERE id = stage.debit OFFSET 0) d
+    CROSS JOIN LATERAL (SELECT guarded, ledger, currency FROM card.account WHERE id = stage.credit OFFSET 0) c
   WHERE d.ledger = c.ledger AND d.currency = c.currency),
 leg AS MATERIALIZED (
   SELECT debit AS account_id, ordinal, true AS paying, -amount AS change FROM s WHERE debit_guarded
   UNION ALL SELECT credit, ordinal, false, amount FROM s WHERE credit_guarded),
 total AS MATERIALIZED (SELECT account_id, sum(change)::bigint AS change, count(*) AS legs FROM leg GROUP BY account_id),
 held AS MATERIALIZED (
-  SELECT total.account_id, total.change, total.legs, b.posted_minor, b.held_minor + b.floor_minor AS reserve
+  SELECT b.account_id, total.change, total.legs, b.posted_minor, b.held_minor + b.floor_minor AS reserve
   FROM total JOIN card.account_balance b ON b.account_id = total.account_id),
 run AS MATERIALIZED (
+  SELECT leg.ordinal, leg.paying, held.reserve, held.posted_minor + leg.change AS after
+  FROM leg JOIN held ON held.account_id = leg.account_id WHERE held.legs = 1
+  UNION ALL
   SELECT leg.ordinal, leg.paying, held.reserve, held.posted_minor
-    + CASE WHEN held.legs = 1 THEN leg.change ELSE sum(leg.change) OVER (PARTITION BY leg.account_id ORDER BY leg.ordinal) END
-    AS after
-  FROM leg JOIN held ON held.account_id = leg.account_id),
+    + (sum(leg.change) OVER (PARTITION BY leg.account_id ORDER BY leg.ordinal))::bigint
+  FROM leg JOIN held ON held.account_id = leg.account_id WHERE held.legs > 1),
 fine AS MATERIALIZED (
   SELECT nextval('card.ledger_batch_no') AS batch_no
   WHERE (SELECT count(*) FROM s) = %(count)s
-    AND (SELECT count(DISTINCT id) FROM s) = %(count)s
     AND (SELECT count(*) FROM run) = (SELECT count(*) FROM leg)
     AND NOT EXISTS (SELECT FROM run WHERE paying AND after < reserve)
     AND NOT EXISTS (SELECT FROM card.transfer t WHERE t.id = ANY(%(ids)s::uuid[]))
@@ -183,31 +190,47 @@ def _driver(session: Session, statement: str, parameters: dict[str, Any]) -> Any
     return session.connection().exec_driver_sql(statement, parameters)
 
 
-def _lock(session: Session, transfers: Iterable[Transfer]) -> None:
-    ids = {transfer.debit for transfer in transfers} | {transfer.credit for transfer in transfers}
-    _driver(session, LOCK, {"ids": list(ids)})
+def _array(values: Iterable[object]) -> str:
+    """A PostgreSQL array literal of numbers, ids or instants: several times faster than the driver's careful dumper."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
-def _details(transfer: Transfer) -> str | None:
-    return json.dumps(transfer.metadata, ensure_ascii=False) if transfer.metadata else None
+def _text(value: str | None) -> str:
+    return "NULL" if value is None else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _texts(values: Iterable[str | None]) -> str:
+    """A PostgreSQL array literal of texts."""
+    return "{" + ",".join(map(_text, values)) + "}"
+
+
+def _columns(transfers: Sequence[Transfer]) -> dict[str, object]:
+    """The columns of ``transfers`` as array literals, in one order."""
+    return {
+        "ids": _array(transfer.id for transfer in transfers),
+        "debits": _array(transfer.debit for transfer in transfers),
+        "credits": _array(transfer.credit for transfer in transfers),
+        "amounts": _array(transfer.amount_minor for transfer in transfers),
+        "codes": _array(int(transfer.code) for transfer in transfers),
+        "events": _array(transfer.event_at.isoformat() for transfer in transfers),
+        "references": _texts(transfer.reference for transfer in transfers),
+        "details": _texts(
+            json.dumps(transfer.metadata, ensure_ascii=False) if transfer.metadata else None for transfer in transfers
+        ),
+        "reverses": _array(transfer.reverses or "NULL" for transfer in transfers),
+    }
 
 
 def post_fast(session: Session, transfers: Sequence[Transfer], *, now: datetime) -> bool:
     """The fast lane: book the whole batch if it is plainly right, else write nothing. Whether it was booked."""
-    _lock(session, transfers)
+    if len({transfer.id for transfer in transfers}) < len(transfers):
+        return False
+    _driver(session, LOCK, {"ids": _array({t.debit for t in transfers} | {t.credit for t in transfers})})
     fine = _driver(
         session,
         FAST,
         {
-            "ids": [transfer.id for transfer in transfers],
-            "debits": [transfer.debit for transfer in transfers],
-            "credits": [transfer.credit for transfer in transfers],
-            "amounts": [transfer.amount_minor for transfer in transfers],
-            "codes": [int(transfer.code) for transfer in transfers],
-            "events": [transfer.event_at for transfer in transfers],
-            "references": [transfer.reference for transfer in transfers],
-            "details": [_details(transfer) for transfer in transfers],
-            "reverses": [transfer.reverses for transfer in transfers],
+            **_columns(transfers),
             "count": len(transfers),
             "total": sum(transfer.amount_minor for transfer in transfers),
             "now": now,
@@ -278,18 +301,10 @@ def _book(session: Session, decision: Decision, *, now: datetime) -> None:
         session,
         BOOK,
         {
+            **_columns([posting.transfer for posting in postings]),
             "batch_no": batch_no,
-            "ids": [posting.transfer.id for posting in postings],
-            "debits": [posting.transfer.debit for posting in postings],
-            "credits": [posting.transfer.credit for posting in postings],
-            "amounts": [posting.transfer.amount_minor for posting in postings],
-            "codes": [int(posting.transfer.code) for posting in postings],
-            "events": [posting.transfer.event_at for posting in postings],
             "debit_afters": [posting.debit_after_minor for posting in postings],
             "credit_afters": [posting.credit_after_minor for posting in postings],
-            "references": [posting.transfer.reference for posting in postings],
-            "details": [_details(posting.transfer) for posting in postings],
-            "reverses": [posting.transfer.reverses for posting in postings],
         },
     )
     moved, opened = _effects(postings)

@@ -21,7 +21,7 @@ from card.ledger import AccountId, Transfer, actions, chart
 from card.ledger.models import TransferRow
 from tests.unit.ledger import oracle
 
-EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "25"))
 
 
 @contextmanager
@@ -119,7 +119,7 @@ def test_the_fast_lane_takes_exactly_the_batches_that_are_right_in_full(database
     taken: list[bool] = []
 
     @given(first=oracle.clean_batches(), second=st.one_of(oracle.clean_batches(), oracle.groups))
-    @settings(max_examples=EXAMPLES * 2, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     def batch(first: list, second: list) -> None:
         with undone(database) as session:
             city, book = City(session), oracle.Book()

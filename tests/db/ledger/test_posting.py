@@ -274,3 +274,18 @@ def test_a_refusal_leaves_the_callers_transaction_usable(database: Database) -> 
         ledger.post_all(session, [transfer(debt, metro, 1, code=TransferCode.FARE_DEBT)], now=NOW)
     with database.transaction() as session:
         assert booked(session, purse, metro, debt) == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    "text", ['a "quoted" word', "back\\slash", "{1,2}", "NULL", "null", "金陵，通宝", " ", "a,b", "'; DROP TABLE x"]
+)
+def test_any_reference_and_metadata_come_back_as_they_were(
+    session: Session, purse: AccountId, metro: AccountId, text: str
+) -> None:
+    paid = replace(transfer(purse, metro, 1), reference=text, metadata={"note": text, "list": [1, None, {"x": text}]})
+    too_much = replace(transfer(purse, metro, 10_000), reference=text, metadata={"note": text})
+    ledger.post(session, [paid], now=NOW)
+    mixed = [replace(paid, id=ids.new_id()), too_much]
+    ledger.post(session, mixed, now=NOW)
+    assert ledger.transfers_by_reference(session, text) == [paid, mixed[0]]
+    assert [o.status.value for o in ledger.post(session, [paid, *mixed], now=NOW)] == ["repeated", "repeated", "refused"]

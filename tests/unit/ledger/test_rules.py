@@ -23,7 +23,7 @@ ACCOUNTS = {
 
 
 @given(batches=st.lists(st.one_of(oracle.groups, oracle.clean_batches()), max_size=4))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_decide_gives_the_answers_balances_and_running_balances_of_a_naive_ledger(batches: list) -> None:
     book = oracle.Book()
     positions = {

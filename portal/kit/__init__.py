@@ -21,6 +21,7 @@ def install(app: Flask) -> None:
         month=dates.month,
         moment=dates.moment,
         number=dates.number,
+        grouped=display.grouped,
         bilingual=two_languages,
         translated=translate,
     )

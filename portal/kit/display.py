@@ -62,6 +62,11 @@ def two_languages(value: object) -> str:
     return "" if value is None else str(value)
 
 
+def grouped(number: str) -> str:
+    """A card's number in groups of four, as it is read aloud; anything else as it is."""
+    return " ".join(number[at : at + 4] for at in range(0, len(number), 4)) if number.isdigit() else number
+
+
 def install(app: Flask) -> None:
     """Give every template what it shares and remember the size of text that was asked for."""
 

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from app.demo.cities import NANJING
 from app.demo.scene import people as cast
 from app.kernel.db import Database
-from app.web.auth import Caller, access_of, principal_or_none
+from app.web.auth import Caller, Principal, access_of, principal_or_none
 from app.web.i18n import DEFAULT
 from tests.signing_in import enter
 from tests.web.strictly import parse
@@ -66,19 +66,21 @@ def kind_of(app: Flask, path: str) -> str | None:
         return None
 
 
-def may(app: Flask, client: FlaskClient, endpoint: str) -> bool:
-    """Whether whoever is signed in is let in by the view's declaration."""
+def may(app: Flask, who: Principal | None, endpoint: str) -> bool:
+    """Whether ``who`` is let in by the view's declaration; what is open to anybody is walked once, by nobody in particular."""
     access = access_of(app.view_functions[endpoint])
     if access is None or access.caller not in (Caller.ANYONE, Caller.PERSON):
         return False
-    with client:
-        client.get("/accessibility")
-        who = principal_or_none()
-    return access.caller is Caller.ANYONE or (who is not None and (not access.roles or bool(access.roles & who.roles)))
+    if access.caller is Caller.ANYONE:
+        return who is None
+    return who is not None and (not access.roles or bool(access.roles & who.roles))
 
 
 def walk(app: Flask, client: FlaskClient, language: str) -> list[str]:
     """Walk; answer what is wrong."""
+    with client:
+        client.get("/accessibility")
+        who = principal_or_none()
     wrong: list[str] = []
     seen: Counter[str] = Counter()
     queue = deque(starts(app))
@@ -89,7 +91,7 @@ def walk(app: Flask, client: FlaskClient, language: str) -> list[str]:
         if endpoint is None:
             wrong.append(f"{address} is linked to and leads nowhere")
             continue
-        if endpoint in NOT_PAGES or seen[endpoint] >= EACH_KIND or not may(app, client, endpoint):
+        if endpoint in NOT_PAGES or seen[endpoint] >= EACH_KIND or not may(app, who, endpoint):
             continue
         seen[endpoint] += 1
         with client.get(address, headers={"Accept-Language": language, "Accept": "text/html"}) as answer:

@@ -15,22 +15,27 @@ from card.health import api as health_api
 from card.partners import api as partners_api
 from card.transit import api as transit_api
 from portal import kit
+from portal.hospital import desk as hospital_desk
 from portal.operator import console
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
 from portal.resident import apply, home, top_up
+from portal.resident import benefits as benefits_screen
 from portal.resident import card as resident_card
 from portal.resident import data as data_screen
 from portal.resident import documents as wallet
+from portal.resident import health as health_screen
 from portal.resident import journeys as journeys_screen
 from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
 from portal.staff import cards as staff_cards
 from portal.staff import cases
+from portal.staff import filings as staff_filings
 from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
+from portal.staff import payment_runs as staff_payment_runs
 from portal.staff import people as staff_people
 from services import documents, messages, payments
 from services.payments import api as payments_api
@@ -88,6 +93,8 @@ def register(app: OpenAPI, settings: Settings) -> None:
         for screen in (home, resident_card, top_up, payments_screen, data_screen, staff_people, staff_cards):
             app.register_blueprint(screen.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
+            app.register_blueprint(screen.blueprint)
+        for screen in (hospital_desk, health_screen, benefits_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
     for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):

@@ -7,6 +7,7 @@ from decimal import Decimal
 from uuid import UUID
 
 from sqlalchemy import or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session, selectinload
 
 from app.kernel import money
@@ -249,7 +250,7 @@ def catalogue(session: Session, *, on: date) -> list[ItemView]:
         select(CatalogueItem)
         .where(*_on(on))  # type: ignore[arg-type]  # two column expressions
         .order_by(CatalogueItem.code, CatalogueItem.valid_from.desc())
-        .distinct(CatalogueItem.code)
+        .ext(distinct_on(CatalogueItem.code))
     )
     return [_item(row) for row in rows]
 

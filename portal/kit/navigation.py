@@ -58,6 +58,8 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="journeys.index", label=msg("Journeys")),
         Item(endpoint="applications.show_all", label=msg("My applications")),
         Item(endpoint="wallet.show", label=msg("My documents")),
+        Item(endpoint="resident_health.show", label=msg("Health")),
+        Item(endpoint="resident_benefits.show", label=msg("Pension and allowances")),
         Item(endpoint="messages.index", label=msg("Messages")),
         Item(endpoint="data.show", label=msg("Who saw my data")),
         Item(endpoint="security.show", label=msg("Sign-in and security")),
@@ -65,6 +67,8 @@ MENU: Final[dict[Audience, list[Item]]] = {
     Audience.STAFF: [
         Item(endpoint="staff_home.show", label=msg("City desk")),
         Item(endpoint="cases.queue", label=msg("Cases")),
+        Item(endpoint="staff_payment_runs.show", label=msg("Payment runs")),
+        Item(endpoint="staff_filings.show", label=msg("Treatment elsewhere")),
         Item(endpoint="staff_people.show", label=msg("Look a resident up")),
         Item(endpoint="staff_cards.find", label=msg("Cards")),
         Item(endpoint="staff_ledger.chart", label=msg("The books")),
@@ -78,7 +82,9 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="operator.questions", label=msg("Questions")),
         Item(endpoint="operator.tariffs", label=msg("Fares and lines")),
     ],
-    Audience.HOSPITAL: [],
+    Audience.HOSPITAL: [
+        Item(endpoint="hospital_desk.show", label=msg("Hospital desk")),
+    ],
     Audience.PARTNER: [],
     Audience.HUB: [],
 }

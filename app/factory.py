@@ -20,7 +20,7 @@ from portal.operator import console
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
-from portal.resident import apply, home, top_up
+from portal.resident import apply, home, phone, top_up
 from portal.resident import benefits as benefits_screen
 from portal.resident import card as resident_card
 from portal.resident import data as data_screen
@@ -90,7 +90,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
-        for screen in (home, resident_card, top_up, payments_screen, data_screen, staff_people, staff_cards):
+        for screen in (home, resident_card, phone, top_up, payments_screen, data_screen, staff_people, staff_cards):
             app.register_blueprint(screen.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
             app.register_blueprint(screen.blueprint)

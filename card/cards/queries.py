@@ -25,6 +25,7 @@ class Device:
     kept_here: bool
     bound_at: datetime
     ended_at: datetime | None
+    good_until: datetime | None  # how long it shows the card without asking us again
 
 
 def card_of(row: CardRow) -> Card:
@@ -96,6 +97,7 @@ def devices_of(session: Session, card_id: UUID) -> list[Device]:
             kept_here=row.private_sealed is not None,
             bound_at=row.bound_at,
             ended_at=row.ended_at,
+            good_until=row.static_expires_at,
         )
         for row in rows
     ]

@@ -9,7 +9,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
 
-from app.kernel import ids
+from app.kernel import clock, ids
 from app.kernel.db import Database
 from card import cards, credentials, ledger, transit
 from card.credentials import CHAIN_START, Decision, Entitlement, Receipt, Tap, TapKind
@@ -138,3 +138,24 @@ def books_are_right(database: Database) -> bool:
     """Whether every balance is the sum of its entries and everything sums to zero."""
     with database.transaction() as session:
         return ledger.check_books(session).right
+
+
+def some_rides(database: Database, holder: UUID) -> Phone:
+    """A Nanjing resident past sixty: a whole journey whose exit arrived first, a bus ride, and a journey without its exit."""
+    now = clock.now()
+    with database.transaction() as session:
+        import_feed(session, "320100", now=now)
+        senior = Entitlement(code="senior-60", scope_city="320100", expires_on=now.date() + timedelta(days=400))
+        begun = now - timedelta(hours=4)
+        card = cards.issue(session, holder_id=holder, kind="phone", entitlements=(senior,), now=begun)
+        key = Ed25519PrivateKey.generate()
+        static = cards.bind_device(session, card.id, credentials.raw_public(key.public_key()), begun)
+        phone = Phone(number=card.number, holder_id=holder, card_id=card.id, static=static, key=key)
+        top_up(session, holder, 5000, now=begun)
+        a, b = (gate(session, "nj-metro", stop=stop, now=now) for stop in ("nj-gulou", "nj-xianlin"))
+        bus = gate(session, "nj-bus", line="nj-bus-you2", mode="ride", now=now)
+        b.send(session, [b.tap(phone, "exit", begun + timedelta(minutes=45))], now=now)
+        a.send(session, [a.tap(phone, "entry", begun + timedelta(minutes=1))], now=now + timedelta(seconds=1))
+        bus.send(session, [bus.tap(phone, "ride", begun + timedelta(minutes=60))], now=now)
+        a.send(session, [a.tap(phone, "entry", begun + timedelta(minutes=90))], now=now)
+    return phone

@@ -271,7 +271,7 @@ def _postings(session: Session, *conditions: ColumnElement[bool]) -> tuple[Posti
         select(FarePosting, PresentmentOut.answered_at)
         .outerjoin(PresentmentOut, PresentmentOut.fare_posting_id == FarePosting.id)
         .where(*conditions)
-        .order_by(FarePosting.posted_at, FarePosting.id)
+        .order_by(FarePosting.posted_at, FarePosting.card_number, FarePosting.revision, FarePosting.id)
     )
     return tuple(
         PostingView(

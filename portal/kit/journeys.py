@@ -1,10 +1,10 @@
 """How a journey and its price look on a screen: every reason in words, and the way on a line map."""
 
 import heapq
-import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, radians
 from typing import Final
 
@@ -48,8 +48,9 @@ _UNPRICED: Final[dict[str, str]] = {
 }
 
 MAP_WIDTH: Final = 640
-MAP_MARGIN: Final = 56
-MAP_HEIGHT_MAX: Final = 520
+MAP_MARGIN: Final = 72
+MAP_HEIGHT_MAX: Final = 420
+SPAN_MIN: Final = 0.04  # degrees; a short ride is not blown up to the whole width
 LABEL_RIGHT_OF: Final = 0.62  # a label beyond this part of the width is written to the left of its dot
 
 
@@ -121,6 +122,7 @@ class MapLabel:
     text: str
     anchor: str
     text_x: float
+    text_y: float
     kind: str
 
 
@@ -171,25 +173,13 @@ def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str
     }
     if not places:
         return None
-    west, east = min(x for x, _ in places.values()), max(x for x, _ in places.values())
-    south, north = min(y for _, y in places.values()), max(y for _, y in places.values())
-    narrow = cos(radians((south + north) / 2))
-    scale = (MAP_WIDTH - 2 * MAP_MARGIN) / max((east - west) * narrow, 1e-6)
-    if (north - south) * scale > MAP_HEIGHT_MAX - 2 * MAP_MARGIN:
-        scale = (MAP_HEIGHT_MAX - 2 * MAP_MARGIN) / (north - south)
-    left = (MAP_WIDTH - (east - west) * narrow * scale) / 2
-    spots = {
-        stop: (round(left + (x - west) * narrow * scale, 1), round(MAP_MARGIN + (north - y) * scale, 1))
-        for stop, (x, y) in places.items()
-    }
-    ends = [stop for stop in (journey.from_stop, journey.to_stop) if stop in spots]
-    path = way(drawn, ends[0], ends[1]) if len(ends) == 2 else []  # noqa: PLR2004  a way has two ends
-    changes = [
-        stop for (stop, arrived), (_, leaving) in itertools.pairwise(path) if arrived and leaving != arrived and stop in spots
-    ]
+    ends = [stop for stop in (journey.from_stop, journey.to_stop) if stop in places]
+    path = [step for step in way(drawn, ends[0], ends[1]) if step[0] in places] if len(ends) == 2 else []  # noqa: PLR2004  both
+    spots, height = _on_paper(places, [stop for stop, _ in path] or ends)
+    changes = [stop for (stop, arrived), (_, leaving) in pairwise(path) if arrived and leaving != arrived]
     return LineMap(
         width=MAP_WIDTH,
-        height=round((north - south) * scale + 2 * MAP_MARGIN),
+        height=height,
         lines=tuple(
             MapLine(
                 points=" ".join(f"{x},{y}" for x, y in (spots[stop] for stop, _ in line.stops if stop in spots)),
@@ -197,12 +187,47 @@ def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str
             )
             for line in drawn
         ),
-        path=" ".join(f"{spots[stop][0]},{spots[stop][1]}" for stop, _ in path if stop in spots),
-        dots=tuple(spots[stop] for stop, _ in path[1:-1] if stop in spots),
+        path=" ".join(f"{spots[stop][0]},{spots[stop][1]}" for stop, _ in path),
+        dots=tuple(spots[stop] for stop, _ in path[1:-1]),
         labels=tuple(_label(stop, spots[stop], "change", stops) for stop in changes)
         + tuple(_label(stop, spots[stop], "end", stops) for stop in ends),
         between=max(0, len(path) - 2),
     )
+
+
+def _on_paper(places: Mapping[str, tuple[float, float]], seen: Sequence[str]) -> tuple[dict[str, tuple[float, float]], int]:
+    """Every stop on the drawing, and the drawing's height: the stops in ``seen`` fill it, what lies beyond is cut off.
+
+    A journey of one known stop shows its neighbourhood.
+    """
+    xs, ys = [places[stop][0] for stop in seen], [places[stop][1] for stop in seen]
+    if not seen:
+        xs, ys = [x for x, _ in places.values()], [y for _, y in places.values()]
+    middle_x, middle_y = (min(xs) + max(xs)) / 2, (min(ys) + max(ys)) / 2
+    narrow = cos(radians(middle_y))
+    wide = max((max(xs) - min(xs)) * narrow, SPAN_MIN)
+    high = max(max(ys) - min(ys), SPAN_MIN / 2)
+    scale = min((MAP_WIDTH - 2 * MAP_MARGIN) / wide, (MAP_HEIGHT_MAX - 2 * MAP_MARGIN) / high)
+    height = round(high * scale + 2 * MAP_MARGIN)
+    spots = {
+        stop: (
+            round(MAP_WIDTH / 2 + (x - middle_x) * narrow * scale, 1),
+            round(height / 2 - (y - middle_y) * scale, 1),
+        )
+        for stop, (x, y) in places.items()
+    }
+    return spots, height
+
+
+def lines_used(journey: JourneyView, lines: Sequence[LineView]) -> str:
+    """The lines of a journey in their order, in the page's language; the line of its tap where the way is not known."""
+    names = {line.id: named(line.names) for line in lines}
+    used: list[str] = []
+    if journey.from_stop and journey.to_stop:
+        for _, line_id in way([line for line in lines if line.rail], journey.from_stop, journey.to_stop)[1:]:
+            if not used or used[-1] != line_id:
+                used.append(line_id)
+    return " → ".join(names.get(line_id, line_id) for line_id in used or [journey.line_id] if line_id)
 
 
 def _label(stop: str, spot: tuple[float, float], kind: str, stops: Mapping[str, Place]) -> MapLabel:
@@ -214,6 +239,7 @@ def _label(stop: str, spot: tuple[float, float], kind: str, stops: Mapping[str, 
         text=stop_name(stops, stop),
         anchor="end" if right else "start",
         text_x=x - 16 if right else x + 16,
+        text_y=y + 30 if kind == "change" else y - 12,
         kind=kind,
     )
 

@@ -78,7 +78,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="operator.terminals", label=msg("Terminals")),
         Item(endpoint="operator.taps", label=msg("Taps")),
         Item(endpoint="operator.journeys", label=msg("Journeys")),
-        Item(endpoint="operator.statement", label=msg("Statement")),
+        Item(endpoint="operator.statement", label=msg("Daily statement")),
         Item(endpoint="operator.questions", label=msg("Questions")),
         Item(endpoint="operator.tariffs", label=msg("Fares and lines")),
     ],

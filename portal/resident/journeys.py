@@ -87,7 +87,7 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         state=words.state_of(journey.state),
         steps=[(words.explain(step, stops), step.amount_minor) for step in journey.steps],
         operator=words.named(operator.names),
-        line=words.named(by_id[journey.line_id].names) if journey.line_id in by_id else None,
+        line=words.lines_used(journey, lines),
         map=words.line_map(journey, lines, stops),
         taps=[(tap, words.stop_name(stops, tap.stop_id)) for tap in taps],
         tap_kinds=words.tap_kinds(),

@@ -1,18 +1,15 @@
 """The rider's journeys and the operator's console: everybody sees their own, in words, and can ask."""
 
-from datetime import timedelta
 from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask.testing import FlaskClient
 
-from app.kernel import clock
 from app.kernel.db import Database
 from app.web.auth import Role
-from card import cards, credentials, transit
-from card.credentials import Entitlement
-from tests.gates import Phone, gate, import_feed, purse, top_up
+from card import credentials, transit
+from tests.gates import Phone, purse, some_rides
 from tests.signing_in import sign_in_as
 from tests.web.strictly import parse
 
@@ -21,24 +18,7 @@ EN = "?lang=en"
 
 def rider_with_rides(client: FlaskClient, database: Database) -> Phone:
     """A resident, signed in, with a whole journey, one without its exit, and a bus ride."""
-    holder = sign_in_as(client, database)
-    now = clock.now()
-    with database.transaction() as session:
-        import_feed(session, "320100", now=now)
-        senior = Entitlement(code="senior-60", scope_city="320100", expires_on=now.date() + timedelta(days=400))
-        begun = now - timedelta(hours=4)
-        card = cards.issue(session, holder_id=holder, kind="phone", entitlements=(senior,), now=begun)
-        key = Ed25519PrivateKey.generate()
-        static = cards.bind_device(session, card.id, credentials.raw_public(key.public_key()), begun)
-        phone = Phone(number=card.number, holder_id=holder, card_id=card.id, static=static, key=key)
-        top_up(session, holder, 5000, now=begun)
-        a, b = (gate(session, "nj-metro", stop=stop, now=now) for stop in ("nj-gulou", "nj-xianlin"))
-        bus = gate(session, "nj-bus", line="nj-bus-you2", mode="ride", now=now)
-        b.send(session, [b.tap(phone, "exit", begun + timedelta(minutes=45))], now=now)
-        a.send(session, [a.tap(phone, "entry", begun + timedelta(minutes=1))], now=now + timedelta(seconds=1))
-        bus.send(session, [bus.tap(phone, "ride", begun + timedelta(minutes=60))], now=now)
-        a.send(session, [a.tap(phone, "entry", begun + timedelta(minutes=90))], now=now)
-    return phone
+    return some_rides(database, sign_in_as(client, database))
 
 
 def operator(client: FlaskClient, database: Database, organisation: str = "nj-metro") -> UUID:

@@ -22,6 +22,7 @@ from card.ledger.actions import (
     void_hold,
 )
 from card.ledger.checks import check_books
+from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
 from card.ledger.queries import (
     BadCursor,
     account,
@@ -91,9 +92,12 @@ __all__ = [
     "HoldResolved",
     "HoldState",
     "InsufficientFunds",
+    "LedgerBusy",
     "LinkedRefused",
     "Outcome",
     "OutcomeStatus",
+    "OutcomeUnknown",
+    "Poster",
     "ReversalExceedsOriginal",
     "StatementLine",
     "Transfer",
@@ -117,6 +121,7 @@ __all__ = [
     "expire_holds",
     "hold",
     "open_account",
+    "outcome_of",
     "pending_holds",
     "post",
     "post_all",

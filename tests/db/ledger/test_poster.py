@@ -1,0 +1,130 @@
+"""Single posts share commits: each caller gets its own answer, and nobody waits behind a queue without end."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Never
+
+import pytest
+
+from app.kernel import ids
+from app.kernel.db import Database
+from card import ledger
+from card.ledger import AccountId, Poster, Transfer, TransferCode, actions, chart
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+
+
+@pytest.fixture
+def places(database: Database) -> tuple[AccountId, AccountId]:
+    """A purse with 1,000 fen and an operator."""
+    with database.transaction() as session:
+        bank, purse, metro = (
+            ledger.open_account(session, spec, now=NOW) for spec in (chart.bank(), chart.purse("p"), chart.operator("m"))
+        )
+        ledger.post_all(session, [fare((bank, purse), 1000, "opening")], now=NOW)
+    return purse, metro
+
+
+@pytest.fixture
+def poster(database: Database) -> Iterator[Poster]:
+    made = Poster(database)
+    yield made
+    made.close()
+
+
+def fare(places: tuple[AccountId, AccountId], amount_minor: int, *cause: str) -> Transfer:
+    return Transfer(
+        id=ids.derived_id(NOW, *cause),
+        debit=places[0],
+        credit=places[1],
+        amount_minor=amount_minor,
+        code=TransferCode.FARE,
+        event_at=NOW,
+    )
+
+
+def test_callers_at_once_share_batches_and_each_gets_its_own_answer(
+    database: Database, places: tuple[AccountId, AccountId], poster: Poster
+) -> None:
+    def pay(number: int) -> list[str]:
+        return [poster.post([fare(places, 7, str(number), str(n))])[0].status.value for n in range(10)]
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = [status for found in pool.map(pay, range(16)) for status in found]
+    assert answers.count("posted") == 1000 // 7
+    assert answers.count("refused") == 160 - 1000 // 7
+    with database.transaction() as session:
+        assert ledger.balance(session, places[0]).posted_minor == 1000 % 7
+        report = ledger.check_books(session)
+    assert report.findings == []
+    assert report.batches < report.transfers, "commits were shared"
+
+
+def test_a_group_is_booked_together_or_not_at_all(
+    database: Database, places: tuple[AccountId, AccountId], poster: Poster
+) -> None:
+    outcomes = poster.post([fare(places, 600, "a"), fare(places, 600, "b")])
+    assert [outcome.code for outcome in outcomes] == ["linked-refused", "insufficient-funds"]
+    both = poster.post([fare(places, 600, "c"), fare(places, 400, "d")])
+    assert [outcome.status.value for outcome in both] == ["posted", "posted"]
+
+
+def test_one_callers_broken_transfer_stays_its_own(database: Database, places: tuple[AccountId, AccountId]) -> None:
+    poster = Poster(database, wait_seconds=0.3)
+    broken = replace(fare(places, 1, "broken"), reference="\x00")  # PostgreSQL stores no such text
+    with ThreadPoolExecutor(3) as pool:
+        before, wrong, after = (
+            pool.submit(poster.post, [transfer]) for transfer in (fare(places, 1, "x"), broken, fare(places, 1, "y"))
+        )
+        assert before.result()[0].status.value == after.result()[0].status.value == "posted"
+        assert wrong.exception() is not None
+    poster.close()
+
+
+def test_a_full_queue_turns_callers_away_and_a_late_answer_can_be_asked_for(
+    database: Database, places: tuple[AccountId, AccountId], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_go, began = threading.Event(), threading.Event()
+    really = actions.post_groups
+
+    def slow(*args: object, **facts: object) -> list[ledger.Outcome]:
+        began.set()
+        may_go.wait(20)
+        return really(*args, **facts)
+
+    monkeypatch.setattr(actions, "post_groups", slow)
+    poster = Poster(database, wait_seconds=0, waiting=1)
+    late, turned_away, waits = (fare(places, 5, cause) for cause in ("late", "away", "waits"))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(poster.post, [late], timeout_seconds=0.5)
+        assert began.wait(20)
+        second = pool.submit(poster.post, [waits])
+        while poster._queue.empty():
+            pass
+        with pytest.raises(ledger.LedgerBusy):
+            poster.post([turned_away])
+        with pytest.raises(ledger.OutcomeUnknown):
+            first.result()
+        may_go.set()
+        assert second.result()[0].status.value == "posted"
+    poster.close()
+    with database.transaction() as session:
+        assert ledger.outcome_of(session, late.id).status.value == "posted"
+        with pytest.raises(ledger.UnknownTransfer):
+            ledger.outcome_of(session, turned_away.id)
+
+
+def test_a_fault_of_ours_reaches_every_caller(
+    database: Database, places: tuple[AccountId, AccountId], monkeypatch: pytest.MonkeyPatch, poster: Poster
+) -> None:
+    def fail(*_: object, **__: object) -> Never:
+        raise RuntimeError("bug")
+
+    monkeypatch.setattr(actions, "post_groups", fail)
+    with pytest.raises(RuntimeError, match="bug"):
+        poster.post([fare(places, 1, "x")])
+    monkeypatch.undo()
+    assert poster.post([fare(places, 1, "x")])[0].status.value == "posted"

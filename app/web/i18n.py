@@ -30,7 +30,9 @@ def load(language: str, root: Path = TRANSLATIONS) -> Translations:
             compiled = BytesIO()
             write_mo(compiled, read_po(file, locale=language))
         compiled.seek(0)
-        merged.merge(Translations(compiled))
+        one = Translations(compiled)
+        merged.merge(one)
+        merged.plural = one.plural  # merging keeps the sentences and forgets how they are counted
     return merged
 
 

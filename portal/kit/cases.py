@@ -42,6 +42,13 @@ EVENTS: Final[Mapping[Happened, str]] = {
     Happened.CARD_ISSUED: msg("Card issued"),
     Happened.ALLOWANCE_STARTED: msg("Allowance started"),
 }
+TO_THE_RESIDENT: Final[Mapping[State, str]] = {
+    State.SUBMITTED: msg("Accepted"),
+    State.CORRECTION: msg("Waiting for you"),
+    State.PREPARED: msg("Being looked at"),
+}
+"""Where the resident is told something else than the office."""
+
 STOPS: Final = frozenset({Happened.CORRECTION_ASKED})
 
 
@@ -70,6 +77,11 @@ class Answer:
 def state_name(state: State) -> str:
     """The state in words."""
     return translate(STATES[state][0])
+
+
+def state_told(state: State) -> str:
+    """The state in the words for whoever applied."""
+    return translate(TO_THE_RESIDENT.get(state, STATES[state][0]))
 
 
 def tone(state: State) -> str:

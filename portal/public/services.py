@@ -10,7 +10,7 @@ from app.web.auth import Role, principal_or_none, public
 from app.web.db import transaction
 from app.web.i18n import language
 from services import applications, catalogue
-from services.catalogue import Fact, Item, Verdict, Words
+from services.catalogue import Fact, Item, Source, Verdict, Words
 
 blueprint = Blueprint("services", __name__, url_prefix="/services")
 
@@ -22,6 +22,13 @@ TONES: Final = {Verdict.YES: "good", Verdict.NO: "bad", Verdict.MAYBE: "wait"}
 def said(words: Words | None) -> str:
     """A text of the catalogue in the page's language."""
     return words.said(language()) if words else ""
+
+
+@blueprint.app_template_filter("cited")
+def cited(source: Source) -> str:
+    """A source of law as it is cited: the act, and the article in it."""
+    between = ", " if language() == "en" else ""
+    return f"{said(source.act)}{between}{said(source.article)}" if source.article else said(source.act)
 
 
 @blueprint.get("")

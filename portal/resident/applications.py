@@ -31,7 +31,7 @@ def show_all() -> str:
         drafts=[each for each in found if each.state is State.DRAFT],
         others=[each for each in found if each.state is not State.DRAFT],
         names=names,
-        state_name=cases.state_name,
+        state_name=cases.state_told,
         tone=cases.tone,
     )
 
@@ -51,7 +51,7 @@ def show(application_id: UUID) -> str | AnyResponse:
         case=case,
         item=case.item,
         state=case.state.value,
-        state_name=cases.state_name(case.state),
+        state_name=cases.state_told(case.state),
         tone=cases.tone(case.state),
         answers=cases.answers(case, papers),
         timeline=[*cases.stops(case.public_events), *cases.ahead(case)],

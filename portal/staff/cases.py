@@ -84,7 +84,6 @@ def _page(application_id: UUID, refusal: Invalid | None = None) -> tuple[str, in
         "staff/cases/show.html",
         case=case,
         item=case.item,
-        person=person,
         applicant=person,
         state=case.state.value,
         state_name=cases.state_name(case.state),

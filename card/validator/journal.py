@@ -85,6 +85,13 @@ class Journal:
         row = self._db.execute("SELECT value FROM fact WHERE name = ?", (name,)).fetchone()
         return cbor.read(row[0]) if row else None
 
+    def whole_numbers(self, *names: str) -> tuple[int, ...]:
+        """Remembered whole numbers in the order asked for, 0 where there is none."""
+        marks = ", ".join("?" * len(names))
+        rows = self._db.execute(f"SELECT name, value FROM fact WHERE name IN ({marks})", names)  # noqa: S608  only marks
+        found = {name: cbor.read(value) for name, value in rows}
+        return tuple(value if isinstance(value := found.get(name), int) else 0 for name in names)
+
     def remember(self, name: str, value: object) -> None:
         """Remember a fact (anything CBOR carries)."""
         self._db.execute(
@@ -123,9 +130,10 @@ class Journal:
 
     def write(self, tap: Tap) -> None:
         """Append a record; call inside :meth:`exclusive`."""
+        record = tap.encoded()
         self._db.execute(
             "INSERT INTO tap (boot_id, seq, record, digest) VALUES (?, ?, ?, ?)",
-            (tap.boot_id, tap.seq, tap.encoded(), tap.digest()),
+            (tap.boot_id, tap.seq, record, hashlib.sha256(record).digest()),
         )
 
     def waiting(self, most: int) -> list[Tap]:

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final, cast
@@ -119,6 +119,7 @@ class _Loaded:
     risk: Risk
     lists: dict[str, DenyList]
     sync: int
+    synced_at: datetime
 
 
 class Terminal:
@@ -129,6 +130,8 @@ class Terminal:
         self._home, self._clock_ms = home, clock_ms
         self.journal = Journal(home / "journal.sqlite")
         self._loaded: _Loaded | None = None
+        self._enrolled = False
+        self._last_at_ms: int | None = None
 
     def close(self) -> None:
         """Let the journal go."""
@@ -165,8 +168,7 @@ class Terminal:
         return read_certificate(signed)
 
     def _number(self, name: str) -> int:
-        found = self.journal.fact(name)
-        return found if isinstance(found, int) else 0
+        return self.journal.whole_numbers(name)[0]
 
     def _now(self) -> datetime:
         """The corrected time."""
@@ -230,6 +232,7 @@ class Terminal:
                 risk=Risk.of(bundle.risk),
                 lists=self.journal.deny_lists(),
                 sync=sync,
+                synced_at=datetime.fromtimestamp(self._number("synced_ms") / 1000, tz=UTC),
             )
         return self._loaded
 
@@ -238,14 +241,17 @@ class Terminal:
     def decide(self, text: str, *, kind: TapKind | None = None) -> Outcome:
         """Decide on the text of one QR and record it. Never waits for the network."""
         began = time.perf_counter_ns()
-        if not isinstance(self.journal.fact("certificate"), bytes):
+        if not self._enrolled and not isinstance(self.journal.fact("certificate"), bytes):
             raise NotEnrolled(str(self._home))
+        self._enrolled = True
         loaded = self._load()
         with self.journal.exclusive():
-            return self._decide(text, kind, loaded, began)
+            outcome = self._decide(text, kind, loaded)
+        return replace(outcome, took_us=(time.perf_counter_ns() - began) // 1000)
 
-    def _decide(self, text: str, asked: TapKind | None, loaded: _Loaded | None, began: int) -> Outcome:
-        device_at, skew_ms, syncs = self._clock_ms(), self._number("skew_ms"), self._number("syncs")
+    def _decide(self, text: str, asked: TapKind | None, loaded: _Loaded | None) -> Outcome:
+        device_at = self._clock_ms()
+        skew_ms, syncs = self.journal.whole_numbers("skew_ms", "syncs")
         now = datetime.fromtimestamp((device_at + skew_ms) / 1000, tz=UTC)
         shown: Presentation | None = None
         reason: Reason | None = None
@@ -296,6 +302,7 @@ class Terminal:
                     qr=raw,
                 )
             )
+            self._last_at_ms = device_at
         if shown is not None and reason is None:
             self.journal.accept(
                 number=shown.number,
@@ -315,7 +322,7 @@ class Terminal:
             counter=shown.counter if shown else 0,
             boot_id=self.journal.boot_id,
             seq=seq,
-            took_us=(time.perf_counter_ns() - began) // 1000,
+            took_us=0,
         )
 
     def _verify(self, raw: bytes, loaded: _Loaded | None, device_at: int, skew_ms: int) -> Presentation:
@@ -326,13 +333,14 @@ class Terminal:
         return loaded.verifier.verify(raw, now=datetime.fromtimestamp((device_at + skew_ms) / 1000, tz=UTC))
 
     def _staleness(self, loaded: _Loaded, now: datetime) -> Staleness:
-        age = now - datetime.fromtimestamp(self._number("synced_ms") / 1000, tz=UTC)
-        return loaded.risk.staleness(age, ended=now > loaded.bundle.not_after)
+        return loaded.risk.staleness(now - loaded.synced_at, ended=now > loaded.bundle.not_after)
 
     def _clock_is_wrong(self, device_at: int, skew_ms: int, risk: Risk) -> bool:
         """More than two minutes from the city's clock at the last sync, or set back by as much since the last record."""
         most = int(risk.skew_max.total_seconds() * 1000)
-        return abs(skew_ms) > most or device_at < self.journal.last_at_ms() - most
+        if self._last_at_ms is None:
+            self._last_at_ms = self.journal.last_at_ms()
+        return abs(skew_ms) > most or device_at < self._last_at_ms - most
 
     def inspect(self, text: str) -> tuple[Presentation | None, Reason | None]:
         """For an inspector: is this card good, printed ones too? Nothing is recorded and no counter is spent."""

@@ -5,6 +5,7 @@ const ring = box.querySelector('.card-ring')
 const run = box.querySelector('.card-ring__run')
 const say = box.querySelector('[data-card-say]')
 const usual = say.textContent
+const language = document.documentElement.lang === 'en' ? 'en-GB' : document.documentElement.lang
 let goodUntil = Date.now() + 55_000
 let timer
 
@@ -21,7 +22,7 @@ function explain () {
   const left = goodUntil - Date.now()
   box.classList.add('card-code--offline')
   box.classList.toggle('card-code--stale', left <= 0)
-  const time = new Date(goodUntil).toLocaleTimeString(document.documentElement.lang, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+  const time = new Date(goodUntil).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
   say.textContent = left > 0 ? box.dataset.offline.replace('{time}', time) : box.dataset.stale
 }
 

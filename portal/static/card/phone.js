@@ -3,6 +3,7 @@
 const here = document.querySelector('script[data-qr]')
 const page = document.querySelector('[data-phone]')
 const DOMAIN = new TextEncoder().encode('citizen-card/dynamic/1\0')
+const language = document.documentElement.lang === 'en' ? 'en-GB' : document.documentElement.lang // days before months
 const RENEW_MS = 15_000
 const DAY_MS = 86_400_000
 
@@ -164,7 +165,7 @@ async function show () {
   if (document.hidden) return
   draw(await makeCode(card), encode)
   page.querySelector('[data-number]').textContent = `${card.number.slice(0, 4)} ···· ${card.number.slice(-4)}`
-  const until = new Date(card.goodUntil).toLocaleDateString(document.documentElement.lang, { year: 'numeric', month: 'long', day: 'numeric' })
+  const until = new Date(card.goodUntil).toLocaleDateString(language, { year: 'numeric', month: 'long', day: 'numeric' })
   page.querySelector('[data-until]').textContent = page.dataset.until.replace('{date}', until)
   const ring = page.querySelector('.card-ring')
   ring.classList.remove('card-ring--runs')

@@ -44,6 +44,8 @@ def test_a_phone_makes_its_key_and_shows_codes_with_the_network_off(city: City, 
     if curve == "P-256":
         page.add_init_script(WITHOUT_ED25519)
     page.goto("/me/card/phone")
+    expect(page.get_by_role("button", name="Use this phone as my card")).to_be_visible()
+    expect(page.get_by_text("That did not work.")).to_be_hidden()
     assert_accessible(page)
     picture(page, f"phone unbound {curve}")
     page.get_by_role("button", name="Use this phone as my card").click()

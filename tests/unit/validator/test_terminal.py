@@ -291,15 +291,15 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_spoken(city: SmallCity, gat
         os.set_blocking(process.stdin.fileno(), False)
         process.stdin.write(feed.getvalue()[:60_000].rsplit("\n", 1)[0] + "\n")
         process.stdin.flush()
-        process.stdout.readline()  # it runs
-        time.sleep(chance.uniform(0, 0.05))
+        heard = [process.stdout.readline() for _ in range(chance.randint(1, 12))]
+        time.sleep(chance.uniform(0, 0.02))
         process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read().splitlines()
+        heard += process.stdout.read().splitlines()
         process.wait()
         process.stdout.close()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
-        for line in rest:
+        for line in heard:
             try:
                 said = json.loads(line)
             except ValueError:
@@ -309,7 +309,7 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_spoken(city: SmallCity, gat
     assert journal.verify_chain() is None
     journal.close()
     waiting = gate.state().taps.waiting
-    assert len(spoken) > 20
+    assert len(spoken) >= 6
     assert waiting >= len(spoken)
     city.lose_answers = 1
     with pytest.raises(CityUnreachable):

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.demo.scene.health import endow
 from card import benefits, ledger
 from card.benefits import Category
+from services import people
 
 FUND_OPENING_MINOR: Final = 10_000_000_00
 NOVEMBER: Final = date(2026, 11, 1)
@@ -87,3 +88,33 @@ def worked_run(session: Session, *, holders: dict[str, UUID], birth_of_a: date, 
         )
         if letter == "C" and benefits.award(session, award_id).ended_on is None:
             benefits.end_award(session, award_id=award_id, ended_on=date(2026, 11, 9), reason="death", by="system", now=now)
+
+
+PENSIONERS: Final = {
+    "B": ("演示·高望山", "Demo Gao Wangshan", date(1955, 4, 12), 11),
+    "C": ("演示·何静远", "Demo He Jingyuan", date(1941, 6, 3), 12),
+    "D": ("演示·孟晚晴", "Demo Meng Wanqing", date(1952, 9, 28), 14),
+    "E": ("演示·苏明川", "Demo Su Mingchuan", date(1957, 1, 19), 15),
+}
+
+
+def pensioners(session: Session, *, now: datetime) -> dict[str, UUID]:
+    """B to E of the worked run as registered residents, by letter. Whoever is there stays as they are."""
+    found: dict[str, UUID] = {}
+    for letter, (name, name_latin, born, sequence) in PENSIONERS.items():
+        text = people.demonstration_number(born, sequence)
+        try:
+            found[letter] = people.find_by_identity_number(session, text).id
+        except people.UnknownPerson:
+            number = people.parse_identity_number(text, demonstration=True)
+            found[letter] = people.register(session, name=name, name_latin=name_latin, identity_number=number, now=now)
+    return found
+
+
+def arrange(session: Session, *, city: str, everybody: dict[str, UUID], now: datetime) -> None:
+    """The scene of social security in ``city``: ``qin`` is A of the worked run, ``zhou`` still works. Repeats are quiet."""
+    endow_funds(session, now=now)
+    if city == "320100":
+        holders = pensioners(session, now=now) | {"A": everybody["qin"]}
+        worked_run(session, holders=holders, birth_of_a=date(1966, 11, 2), now=now)
+        working_life(session, holder_id=everybody["zhou"], category=Category.MAN, now=now)

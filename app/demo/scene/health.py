@@ -116,3 +116,22 @@ def worked_claimant(session: Session, *, holder_id: UUID, now: datetime) -> None
 def worked_lines() -> list[LineAsked]:
     """The bill of the worked claim, 32,000 yuan."""
     return [LineAsked(code=code, quantity=Decimal(1)) for code in ("A-SURGERY", "B-ANTIBIOTIC", "B-JOINT", "C-ROOM")]
+
+
+def arrange(session: Session, *, city: str, everybody: dict[str, UUID], now: datetime) -> None:
+    """The scene of health in ``city``: its hospital, who is insured; ``zhou`` is the patient of the worked claim. Once."""
+    hospital_of(session, city, now=now)
+    today = clock.civil_date(now)
+    if city == "320100":
+        worked_claimant(session, holder_id=everybody["zhou"], now=now)
+    at_home = {"320100": (("lin", Status.RETIRED), ("qin", Status.RETIRED)), "320500": (("tingyu", Status.IN_SERVICE),)}
+    for username, status in at_home[city]:
+        if health.coverage(session, everybody[username], on=today) is None:
+            health.cover(
+                session,
+                holder_id=everybody[username],
+                scheme=Scheme.EMPLOYEE,
+                status=status,
+                valid_from=date(2026, 1, 1),
+                now=now,
+            )

@@ -4,14 +4,16 @@
 amount; they add up to it to the fen, and the portal puts them into words.
 """
 
+from bisect import insort
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from enum import StrEnum
 from typing import Final
 
-from app.kernel.clock import local
+from app.kernel.clock import SHANGHAI, local
 from card.fares.legs import Leg, LegRule, TransferRule, TransferType
 from card.fares.tariffs import LOCAL_CARD, Cap, Concession, NoTariff, Rider, Tap, Tariff, Tariffs, UnknownDistance, Window
 
@@ -137,6 +139,34 @@ class _Trip:
         return own[:1] if self.entry is self.exit else own + tuple(tap.key for pair in self.more for tap in pair)
 
 
+class _Calendar:
+    """Tariffs by operator and instant; nearly all taps of a call fall on one card-day, so the last one found is remembered."""
+
+    def __init__(self, tariffs: Tariffs) -> None:
+        self._tariffs = tariffs
+        self._found: dict[tuple[str, date], Tariff | None] = {}
+        self._day = date.min
+        self._begin = self._end = datetime.max.replace(tzinfo=UTC)
+
+    def day(self, at: datetime) -> date:
+        """The card-day of an instant."""
+        if not self._begin <= at < self._end:
+            self._day = card_day(at)
+            begin = datetime.combine(self._day, time(), SHANGHAI) + DAY_BEGINS
+            self._begin, self._end = begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC)
+        return self._day
+
+    def tariff(self, operator: str, at: datetime) -> Tariff | None:
+        """The version in force, or none."""
+        key = (operator, self.day(at))
+        if key not in self._found:
+            try:
+                self._found[key] = self._tariffs.at(*key)
+            except NoTariff:
+                self._found[key] = None
+        return self._found[key]
+
+
 def in_order(taps: Iterable[Tap]) -> tuple[list[Tap], tuple[str, ...]]:
     """Each tap once, by its own time, and the keys of those that replay a credential already shown that day."""
     unique = {tap.key: tap for tap in taps}
@@ -152,7 +182,7 @@ def in_order(taps: Iterable[Tap]) -> tuple[list[Tap], tuple[str, ...]]:
     return kept, tuple(replays)
 
 
-def _pair(taps: Sequence[Tap], tariffs: Tariffs) -> list[_Trip]:
+def _pair(taps: Sequence[Tap], calendar: _Calendar) -> list[_Trip]:
     """Entries with their exits, operator by operator; what has no partner stands alone."""
     trips: list[_Trip] = []
     inside: dict[str, Tap] = {}
@@ -161,7 +191,7 @@ def _pair(taps: Sequence[Tap], tariffs: Tariffs) -> list[_Trip]:
             trips.append(_Trip(tap, tap))
             continue
         waiting = inside.pop(tap.operator, None)
-        if tap.kind == EXIT and waiting is not None and _may_pair(waiting, tap, tariffs):
+        if tap.kind == EXIT and waiting is not None and _may_pair(waiting, tap, calendar):
             trips.append(_Trip(waiting, tap))
             continue
         if waiting is not None:
@@ -175,15 +205,12 @@ def _pair(taps: Sequence[Tap], tariffs: Tariffs) -> list[_Trip]:
     return trips
 
 
-def _may_pair(entry: Tap, leaving: Tap, tariffs: Tariffs) -> bool:
-    try:
-        limit = tariffs.at(entry.operator, card_day(entry.at)).pairing_minutes
-    except NoTariff:
-        return True
-    return leaving.at - entry.at <= timedelta(minutes=limit)
+def _may_pair(entry: Tap, leaving: Tap, calendar: _Calendar) -> bool:
+    tariff = calendar.tariff(entry.operator, entry.at)
+    return tariff is None or leaving.at - entry.at <= timedelta(minutes=tariff.pairing_minutes)
 
 
-def _join(trips: list[_Trip], tariffs: Tariffs) -> list[_Trip]:
+def _join(trips: list[_Trip], calendar: _Calendar) -> list[_Trip]:
     """Continue a journey over an out-of-station interchange that the tariff names."""
     joined: list[_Trip] = []
     latest: dict[str, _Trip] = {}
@@ -194,7 +221,7 @@ def _join(trips: list[_Trip], tariffs: Tariffs) -> list[_Trip]:
             and trip.entry is not None
             and trip.exit is not None
             and trip.entry is not trip.exit
-            and _continues(before, trip.entry, tariffs)
+            and _continues(before, trip.entry, calendar)
         ):
             before.more.append((trip.entry, trip.exit))
             continue
@@ -203,14 +230,13 @@ def _join(trips: list[_Trip], tariffs: Tariffs) -> list[_Trip]:
     return joined
 
 
-def _continues(before: _Trip, entry: Tap, tariffs: Tariffs) -> bool:
+def _continues(before: _Trip, entry: Tap, calendar: _Calendar) -> bool:
     if before.entry is None or before.last is None or before.entry is before.exit:
         return False
-    try:
-        allowed = tariffs.at(entry.operator, card_day(before.first.at)).interchange_minutes
-    except NoTariff:
+    tariff = calendar.tariff(entry.operator, before.first.at)
+    if tariff is None or not tariff.interchanges:
         return False
-    minutes = allowed.get((before.last.stop_id, entry.stop_id))
+    minutes = tariff.interchange_minutes.get((before.last.stop_id, entry.stop_id))
     return minutes is not None and entry.at - before.last.at <= timedelta(minutes=minutes)
 
 
@@ -220,6 +246,10 @@ class _Pricing:
 
     rider: Rider
     past: list[PastFare]
+    calendar: _Calendar
+    windows: dict[tuple[str, str], "_Spent"] = field(default_factory=dict)
+    months: dict[tuple[str, int, int], list[int]] = field(default_factory=dict)
+    conceded: dict[tuple[Rider, str, date, int, bool], Step | None] = field(default_factory=dict)
     legs: dict[str, tuple[Leg, Leg, LegRule, TransferRule | None, int, int]] = field(default_factory=dict)
 
     def price(self, trip: _Trip, tariff: Tariff) -> PricedJourney:
@@ -244,7 +274,7 @@ class _Pricing:
             except UnknownDistance:
                 return _unpriced(trip, tariff.id, "no-distance")
             steps, penal = [step], False
-        self._concede(steps, tariff, rider, on=card_day(first.at), penal=penal)
+        self._concede(steps, tariff, rider, on=self.calendar.day(first.at), penal=penal)
         if state is State.COMPLETE:
             _overtime(steps, tariff, first, last or first)
         fare = sum(step.amount_minor for step in steps)
@@ -252,7 +282,7 @@ class _Pricing:
         if state is State.COMPLETE:
             capped = self._cap(steps, tariff, rider, first.at, fare)
             charged = self._month_ticket(steps, tariff, rider, first.at, capped)
-            self.past.append(PastFare(at=first.at, operator=tariff.operator, capped_minor=capped))
+            self._remember(PastFare(at=first.at, operator=tariff.operator, capped_minor=capped))
         return PricedJourney(
             key=first.key,
             taps=trip.taps,
@@ -282,7 +312,7 @@ class _Pricing:
             departed_at=first.at,
             arrived_at=last.at,
         )
-        on = card_day(first.at)
+        on = self.calendar.day(first.at)
         categories = frozenset(e.code for e in rider.entitlements if e.holds(on) and e.valid_in(tariff.city))
         found = tariff.legs.price(leg, categories)
         if found is None:
@@ -313,10 +343,27 @@ class _Pricing:
         self.legs[tariff.operator] = (begun, leg, rule, applied, used, sum(step.amount_minor for step in steps))
         return steps
 
-    @staticmethod
-    def _concede(steps: list[Step], tariff: Tariff, rider: Rider, *, on: date, penal: bool) -> None:
-        """Apply the one concession that costs the rider least; equal ones by the tariff's order."""
+    def _remember(self, fare: PastFare) -> None:
+        self.past.append(fare)
+        for spent in self.windows.values():
+            spent.add(fare)
+        month = self.months.get((fare.operator, *_month(self.calendar.day(fare.at))))
+        if month is not None:
+            insort(month, -fare.capped_minor)
+
+    def _concede(self, steps: list[Step], tariff: Tariff, rider: Rider, *, on: date, penal: bool) -> None:
+        """Apply the one concession that costs the rider least."""
         fare = sum(step.amount_minor for step in steps)
+        key = (rider, tariff.id, on, fare, penal)
+        if key not in self.conceded:
+            self.conceded[key] = self._concession(tariff, rider, fare, on=on, penal=penal)
+        step = self.conceded[key]
+        if step is not None:
+            steps.append(step)
+
+    @staticmethod
+    def _concession(tariff: Tariff, rider: Rider, fare: int, *, on: date, penal: bool) -> Step | None:
+        """The cheapest concession for ``fare``, equal ones by the tariff's order; none where the fare stays."""
         best: tuple[int, Concession] | None = None
         for concession in tariff.concessions:
             if (penal and not concession.covers_incomplete) or not _entitled(concession, tariff, rider, on):
@@ -324,17 +371,20 @@ class _Pricing:
             payable = int((fare * concession.percent / 100).quantize(Decimal(1), ROUND_HALF_UP))
             if payable < (fare if best is None else best[0]):
                 best = (payable, concession)
-        if best is not None:
-            payable, concession = best
-            params = {"percent": f"{concession.percent.normalize():f}", "entitlement": concession.code, **_names(concession)}
-            steps.append(Step(code=StepCode.CONCESSION, amount_minor=payable - fare, params=params))
+        if best is None:
+            return None
+        payable, concession = best
+        params = {"percent": f"{concession.percent.normalize():f}", "entitlement": concession.code, **_names(concession)}
+        return Step(code=StepCode.CONCESSION, amount_minor=payable - fare, params=params)
 
     def _cap(self, steps: list[Step], tariff: Tariff, rider: Rider, at: datetime, amount: int) -> int:
         for cap in tariff.caps:
             if cap.local_only and rider.issuer != tariff.city:
                 continue
-            spent = sum(fare.capped_minor for fare in self.past if fare.operator in cap.operators and _counts(cap, fare.at, at))
-            room = max(0, cap.amount_minor - spent)
+            spent = self.windows.get((tariff.id, cap.id))
+            if spent is None:
+                spent = self.windows[tariff.id, cap.id] = _Spent(cap, self.calendar, self.past)
+            room = max(0, cap.amount_minor - spent.at(at))
             if amount > room:
                 params = {"cap": cap.id, "cap_minor": str(cap.amount_minor), "window": cap.window, **_names(cap)}
                 if cap.window is Window.ROLLING:
@@ -347,18 +397,19 @@ class _Pricing:
         passes = [item for item in tariff.passes if not item.local_only or rider.issuer == tariff.city]
         if not passes or not amount:
             return amount
-        month = card_day(at).replace(day=1)
-        fares = sorted(
-            (p.capped_minor for p in self.past if p.operator == tariff.operator and card_day(p.at).replace(day=1) == month),
-            reverse=True,
-        )
-        singles = sum(fares)
+        month = _month(self.calendar.day(at))
+        fares = self.months.get((tariff.operator, *month))
+        if fares is None:
+            fares = self.months[tariff.operator, *month] = sorted(
+                -p.capped_minor for p in self.past if p.operator == tariff.operator and _month(card_day(p.at)) == month
+            )  # negative: the dearest first
+        singles = -sum(fares)
         cheapest = min(item.price_minor for item in passes)
         if singles + amount <= cheapest:
             return amount
-        before = min(singles, *(item.price_minor + sum(fares[item.rides :]) for item in passes))
-        fares = sorted([*fares, amount], reverse=True)
-        options = [(singles + amount, None), *((item.price_minor + sum(fares[item.rides :]), item) for item in passes)]
+        before = min(singles, *(item.price_minor - sum(fares[item.rides :]) for item in passes))
+        fares = sorted([*fares, -amount])
+        options = [(singles + amount, None), *((item.price_minor - sum(fares[item.rides :]), item) for item in passes)]
         after, chosen = min(options, key=lambda option: option[0])
         if chosen is not None and after - before < amount:
             params = {"pass": chosen.id, "price_minor": str(chosen.price_minor), "rides": str(chosen.rides), **_names(chosen)}
@@ -381,27 +432,66 @@ def _entitled(concession: Concession, tariff: Tariff, rider: Rider, on: date) ->
     )
 
 
-def _counts(cap: Cap, earlier: datetime, at: datetime) -> bool:
-    if cap.window is Window.ROLLING:
-        return at - timedelta(minutes=cap.minutes) < earlier <= at
-    day, other = card_day(at), card_day(earlier)
-    if cap.window is Window.DAY:
-        return day == other
-    if cap.window is Window.WEEK:
-        return day.isocalendar()[:2] == other.isocalendar()[:2]
-    return (day.year, day.month) == (other.year, other.month)
+def _month(day: date) -> tuple[int, int]:
+    return day.year, day.month
+
+
+class _Spent:
+    """What a cap's window has seen; fares are added and asked for in the order of travel."""
+
+    def __init__(self, cap: Cap, calendar: _Calendar, past: Iterable[PastFare]) -> None:
+        self._cap, self._calendar = cap, calendar
+        self._length = timedelta(minutes=cap.minutes)
+        self._recent: deque[tuple[datetime, int]] = deque()
+        self._sum = 0
+        self._sums: dict[object, int] = {}
+        for fare in past:
+            self.add(fare)
+
+    def _bucket(self, at: datetime) -> object:
+        day = self._calendar.day(at)
+        if self._cap.window is Window.DAY:
+            return day
+        return day.isocalendar()[:2] if self._cap.window is Window.WEEK else _month(day)
+
+    def add(self, fare: PastFare) -> None:
+        """A journey was charged."""
+        if fare.operator not in self._cap.operators:
+            return
+        if self._cap.window is Window.ROLLING:
+            self._recent.append((fare.at, fare.capped_minor))
+            self._sum += fare.capped_minor
+        else:
+            bucket = self._bucket(fare.at)
+            self._sums[bucket] = self._sums.get(bucket, 0) + fare.capped_minor
+
+    def at(self, instant: datetime) -> int:
+        """What counts against the cap for a journey that begins at ``instant``."""
+        if self._cap.window is not Window.ROLLING:
+            return self._sums.get(self._bucket(instant), 0)
+        while self._recent and self._recent[0][0] <= instant - self._length:
+            self._sum -= self._recent.popleft()[1]
+        return self._sum
 
 
 def _distance(trip: _Trip, tariff: Tariff) -> tuple[Step, Decimal]:
     assert trip.entry is not None
     assert trip.exit is not None
+    known = tariff.steps.get((trip.entry.stop_id, trip.exit.stop_id))
+    if known is not None and not trip.more:
+        step, km = known
+        assert isinstance(step, Step)
+        return step, km
     km, fare = tariff.distance_fare(trip.entry.stop_id, trip.exit.stop_id)
     params = {"km": f"{km.normalize():f}", "from": trip.entry.stop_id, "to": trip.exit.stop_id}
     if trip.more:
         km = sum((tariff.distance_km(begin.stop_id, end.stop_id) for begin, end in trip.more), km)
         fare = tariff.fare_for(km)
         params.update(km=f"{km.normalize():f}", to=trip.more[-1][1].stop_id, interchange=trip.more[-1][0].stop_id)
-    return Step(code=StepCode.DISTANCE_FARE, amount_minor=fare, params=params), km
+    step = Step(code=StepCode.DISTANCE_FARE, amount_minor=fare, params=params)
+    if not trip.more:
+        tariff.steps[trip.entry.stop_id, trip.exit.stop_id] = (step, km)
+    return step, km
 
 
 def _same_station(tariff: Tariff, entry: Tap, leaving: Tap) -> Step:
@@ -456,13 +546,10 @@ def charge(taps: Iterable[Tap], tariffs: Tariffs, rider: Rider, past: Iterable[P
     window. A journey that no tariff can price is charged nothing and says why. Amounts are minor units.
     """
     kept, replays = in_order(taps)
-    pricing = _Pricing(rider=rider, past=list(past))
+    calendar = _Calendar(tariffs)
+    pricing = _Pricing(rider=rider, past=sorted(past, key=lambda fare: fare.at), calendar=calendar)
     journeys: list[PricedJourney] = []
-    for trip in _join(_pair(kept, tariffs), tariffs):
-        try:
-            tariff = tariffs.at(trip.first.operator, card_day(trip.first.at))
-        except NoTariff:
-            journeys.append(_unpriced(trip, None, "no-tariff"))
-            continue
-        journeys.append(pricing.price(trip, tariff))
+    for trip in _join(_pair(kept, calendar), calendar):
+        tariff = calendar.tariff(trip.first.operator, trip.first.at)
+        journeys.append(_unpriced(trip, None, "no-tariff") if tariff is None else pricing.price(trip, tariff))
     return Charge(journeys=tuple(journeys), replays=replays)

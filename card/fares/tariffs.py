@@ -177,6 +177,11 @@ class Tariff:
         return {}
 
     @cached_property
+    def steps(self) -> dict[tuple[str, str], tuple[object, Decimal]]:
+        """The charging module's own memory of distance fares already put into words."""
+        return {}
+
+    @cached_property
     def interchange_minutes(self) -> dict[tuple[str, str], int]:
         """How long an interchange over the street between two stops may take."""
         return {(item.from_stop, item.to_stop): item.minutes for item in self.interchanges}

@@ -24,6 +24,7 @@ from card.transit import network
 from card.transit.models import (
     Enrolment,
     LineRow,
+    OperatorRow,
     PartnerDenyList,
     StopRow,
     TariffRow,
@@ -248,11 +249,16 @@ def bundle(session: Session, *, terminal_id: UUID, since: int | None, now: datet
             found.city: {"base": found.denied, "digest": found.digest, "seq": found.seq, "deltas": []}
             for found in session.scalars(select(PartnerDenyList).order_by(PartnerDenyList.city))
         },
-        "risk": RISK,
+        "risk": {**RISK, "beyond": "open" if _open_when_stale(session, row.operator_id) else "closed"},
         "stops": _stops(session, row),
         "terminal": {"stop_id": row.stop_id, "line": row.line_id, "mode": row.mode},
     }
     return credentials.sign_bundle(city.key(Purpose.BUNDLE).private, document)
+
+
+def _open_when_stale(session: Session, operator_id: str) -> bool:
+    """The operator's switch for terminals whose lists have run out."""
+    return bool(session.scalar(select(OperatorRow.open_when_stale).where(OperatorRow.id == operator_id)))
 
 
 def _tariff_version(session: Session, operator_id: str) -> str:

@@ -50,7 +50,7 @@ class Visitor(Protocol):
     def send(self, fields: Mapping[str, Value] | None = None, *, form: str = "", press: str = "") -> None:
         """Fill the first form that has all ``fields`` (and whose action matches ``form``) and send it.
 
-        ``press`` names the button as ``name=value``; without it the form's first button is pressed.
+        ``press`` is a pattern of the button's words; without it the form's first button is pressed.
         """
 
     def text(self) -> str:
@@ -111,7 +111,7 @@ class HttpVisitor:
                 continue
             names = {item.get("name") for tag in ("input", "select", "textarea") for item in candidate.iter(tag)}
             buttons = [item for item in candidate.iter("button") if item.get("type", "submit") == "submit"]
-            button = next((b for b in buttons if not press or f"{b.get('name')}={b.get('value')}" == press), None)
+            button = next((b for b in buttons if re.search(press, folded("".join(b.itertext())))), None)
             is_language = candidate.get("method", "get").lower() != "post"
             if wanted.keys() <= names and button is not None and not (is_language and not form):
                 self._submit(candidate, button, wanted)
@@ -228,8 +228,7 @@ class BrowserVisitor:
                 continue
             buttons = candidate.locator('button:not([type="button"])')
             if press:
-                name, _, value = press.partition("=")
-                buttons = candidate.locator(f'button[name="{name}"][value="{value}"]')
+                buttons = buttons.filter(has_text=re.compile(press))
             if not buttons.count():
                 continue
             for field_name, given in wanted.items():

@@ -89,7 +89,9 @@ def top_up(cast: Cast, username: str, amount_minor: str) -> None:
     pay(who)
     who.open("/me/card")
     who.shoot("card")
-    cast.diary.note(f"{username} tops up ¥{int(amount_minor) / 100:.2f} through Stripe; the card says {seen(who, r'¥[0-9,.]+')}")
+    cast.diary.note(
+        f"{username} tops up ¥{int(amount_minor) / 100:.2f} through Stripe; the card says {seen(who, r'¥[0-9,.]+')}"
+    )
 
 
 def decide(cast: Cast, case: str) -> None:

@@ -59,6 +59,9 @@ class Visitor(Protocol):
     def attribute(self, name: str) -> str:
         """The value of the first element on the page that carries the attribute ``name``."""
 
+    def choices(self, name: str) -> list[str]:
+        """The values that the first list called ``name`` offers."""
+
     def fetch(self, path: str) -> bytes:
         """What the city answers at ``path``, as it is."""
 
@@ -151,6 +154,13 @@ class HttpVisitor:
             if item.get(name) is not None:
                 return str(item.get(name))
         raise Lost(f"nothing carries {name} at {self.address}")
+
+    def choices(self, name: str) -> list[str]:
+        """What a list offers."""
+        for item in self._all("select"):
+            if item.get("name") == name:
+                return [option.get("value", option.text or "") for option in item.iter("option")]
+        raise Lost(f"no list {name} at {self.address}")
 
     def fetch(self, path: str) -> bytes:
         """The raw answer."""
@@ -250,6 +260,11 @@ class BrowserVisitor:
         if not found.count():
             raise Lost(f"nothing carries {name} at {self.address}")
         return found.first.get_attribute(name) or ""
+
+    def choices(self, name: str) -> list[str]:
+        """What a list offers."""
+        options = self.page.locator(f'select[name="{name}"] option').all()
+        return [option.get_attribute("value") or "" for option in options]
 
     def fetch(self, path: str) -> bytes:
         """The raw answer."""

@@ -1,6 +1,6 @@
 """The acts in order."""
 
-from app.demo.day import card, transit
+from app.demo.day import benefits, card, health, transit
 from app.demo.day.cast import Cast
 
 
@@ -8,3 +8,5 @@ def play(cast: Cast) -> None:
     """The whole day."""
     card.play(cast)
     transit.play(cast)
+    health.play(cast)
+    benefits.play(cast)

@@ -21,7 +21,7 @@ def play(cast: Cast) -> None:
         cast.diary.act(f"Lin rides {length} in {city.name_en}")
         gates = [enrol(cast, city, stop, mode) for stop, mode in ((entry, "entry"), (exit_, "exit"))]
         cast.diary.note(f"{city.name_en}'s operator enrols two gates with one-time tokens: {entry}, {exit_}")
-        ride(cast, city, gates)
+        ride(cast, gates)
         console(cast, city)
     shown(cast)
 
@@ -38,7 +38,7 @@ def enrol(cast: Cast, city: City, stop: str, mode: str) -> Gate:
     return gate
 
 
-def ride(cast: Cast, city: City, gates: list[Gate]) -> None:
+def ride(cast: Cast, gates: list[Gate]) -> None:
     """Show the phone at both gates, and the first code once more; nothing goes over a network until the upload."""
     lin = cast(NANJING, "lin")
     codes = []
@@ -74,7 +74,7 @@ def console(cast: Cast, city: City) -> None:
 def shown(cast: Cast) -> None:
     """What Lin sees of it: one journey each, explained."""
     lin = cast(NANJING, "lin")
-    until(lin, "/me/journeys", r"¥6\.00")
+    until(lin, "/me/journeys", r"Suzhou.*\+¥4\.00|Suzhou.*¥6\.00")
     lin.shoot("journeys")
     amounts = re.findall(r"¥[0-9,.]+", lin.text())
     lin.follow(r"/me/journeys/[0-9a-f-]{36}")

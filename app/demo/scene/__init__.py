@@ -3,14 +3,19 @@
 ``prepare`` runs at every start, before the servers; ``meet`` runs when they answer. Repeating them changes nothing.
 """
 
-from flask import Flask
+from datetime import datetime
+from uuid import UUID
 
-from app.demo.cities import CITIES, HUB, City, Place
-from app.demo.scene import holders, people, transit, trust
+from flask import Flask
+from sqlalchemy.orm import Session
+
+from app.demo.cities import CITIES, HUB, NANJING, City, Place
+from app.demo.scene import benefits, health, holders, people, transit, trust
 from app.factory import create_app
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
+from card.benefits import Category
 
 
 def prepare(settings: dict[City, Settings]) -> dict[City, Flask]:
@@ -24,8 +29,27 @@ def prepare(settings: dict[City, Settings]) -> dict[City, Flask]:
             everybody = people.settle_in(session, city, now=now)
             transit.open_lines(session, city, now=now)
             holders.hand_out(session, everybody, now=now)
+            insure(session, city, everybody, now=now)
     trust.admit(apps[HUB].extensions["database"], settings, now=now)
     return apps
+
+
+def insure(session: Session, city: City, everybody: dict[str, UUID], *, now: datetime) -> None:
+    """Hospitals and funds in both cities; Zhou's insurance, Qin's pension and the run's other payees in Nanjing."""
+    if city is HUB:
+        return
+    health.hospital_of(session, city.code, now=now)
+    benefits.endow_funds(session, now=now)
+    if city is NANJING:
+        health.worked_claimant(session, holder_id=everybody["zhou"], now=now)
+        benefits.working_life(session, holder_id=everybody["zhou"], category=Category.MAN, now=now)
+        payees = {"A": "qin", "B": "payee-b", "C": "payee-c", "D": "payee-d", "E": "payee-e"}
+        benefits.worked_run(
+            session,
+            holders={letter: everybody[username] for letter, username in payees.items()},
+            birth_of_a=people.QIN.born,
+            now=now,
+        )
 
 
 def meet(apps: dict[City, Flask]) -> None:
@@ -42,7 +66,8 @@ def table(place: Place) -> str:
     for city in CITIES:
         lines.append(f"  {city.name_zh} {city.name_en}  →  {place.url(city)}")
         for someone in people.everybody_of(city):
-            lines.append(f"      {someone.username:<11} {someone.name_latin:<20} {someone.why}")
+            if someone.why:
+                lines.append(f"      {someone.username:<11} {someone.name_latin:<20} {someone.why}")
         lines.append("")
     lines += [
         "  Try first:  sign in at Nanjing as lin and apply for a citizen card;",

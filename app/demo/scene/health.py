@@ -99,7 +99,7 @@ def worked_claimant(session: Session, *, holder_id: UUID, now: datetime) -> None
     for spec, amount_minor in ((ledger.chart.medical(holder_id), 300_000), (ledger.chart.family(holder_id), 150_000)):
         account = ledger.open_account(session, spec, now=now)
         endow(session, bank=bank, account=account, key=spec.key, amount_minor=amount_minor, now=now)
-    health.carry_over(session, holder_id=holder_id, year=2026, self_pay_minor=1_200_000)
+    health.carry_over(session, holder_id=holder_id, year=clock.civil_date(now).year, self_pay_minor=1_200_000)
     filing_id = health.file(
         session,
         holder_id=holder_id,

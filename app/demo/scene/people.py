@@ -70,7 +70,17 @@ LU: Final = Resident(
     sequence=8,
     why="has a Suzhou card; rides and pays at home",
 )
-RESIDENTS: Final[dict[City, tuple[Resident, ...]]] = {HUB: (), NANJING: (LIN, ZHOU, QIN), SUZHOU: (LU,)}
+# Four more who draw pensions, so that a payment run has one of each thing that can happen; nobody signs in as them.
+PENSIONERS: Final = tuple(
+    Resident(username=username, name=name, name_latin=latin, born=born, sequence=sequence, why="")
+    for username, name, latin, born, sequence in (
+        ("payee-b", "演示·何自在", "Demo He Zizai", date(1951, 4, 3), 11),
+        ("payee-c", "演示·施长安", "Demo Shi Chang'an", date(1943, 9, 27), 13),
+        ("payee-d", "演示·许知秋", "Demo Xu Zhiqiu", date(1955, 1, 18), 14),
+        ("payee-e", "演示·尤向晚", "Demo You Xiangwan", date(1957, 12, 30), 16),
+    )
+)
+RESIDENTS: Final[dict[City, tuple[Resident, ...]]] = {HUB: (), NANJING: (LIN, ZHOU, QIN, *PENSIONERS), SUZHOU: (LU,)}
 
 METRO: Final = {NANJING: "nj-metro", SUZHOU: "sz-metro"}
 HOSPITAL: Final = {NANJING: "nj-first", SUZHOU: "sz-first"}

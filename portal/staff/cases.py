@@ -75,6 +75,7 @@ def _page(application_id: UUID, refusal: Invalid | None = None) -> tuple[str, in
     me = principal().person_id
     with transaction() as session:
         case = applications.case(session, application_id, now=clock.now())
+        applications.look_at(session, application_id=application_id, actor=principal().actor, office=_office(), now=clock.now())
         person = people.get(session, case.summary.person_id)
         papers = documents.papers(session, cases.paper_ids(case))
         certificate = documents.certificate_about(session, f"application:{application_id}")
@@ -101,6 +102,11 @@ def _page(application_id: UUID, refusal: Invalid | None = None) -> tuple[str, in
         given=request.form,
     )
     return shown, refusal.status if refusal else 200
+
+
+def _office() -> str:
+    """The post that the applicant is told of."""
+    return msg("Supervisor") if Role.SUPERVISOR in principal().roles else msg("Case officer")
 
 
 def _names(session: Session, case: Case) -> dict[str, str]:

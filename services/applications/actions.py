@@ -1,8 +1,8 @@
 """What residents and officers do with a case. Each act joins the caller's transaction and leaves a stop on the timeline."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
+from datetime import datetime, time
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import delete, select
@@ -10,10 +10,10 @@ from sqlalchemy.orm import Session
 
 from app.kernel import audit, ids, outbox
 from app.kernel.city import city_of
-from app.kernel.clock import civil_date
+from app.kernel.clock import SHANGHAI, civil_date
 from app.kernel.db import Json
-from app.kernel.errors import IllegalMove
-from services import catalogue, documents, messages, payments
+from app.kernel.errors import IllegalMove, msg
+from services import catalogue, documents, messages, payments, registries
 from services.applications import queries, rules
 from services.applications.models import (
     Application,
@@ -33,6 +33,8 @@ from services.applications.rules import (
     State,
 )
 from services.catalogue import FormField, Item
+
+SEEN: Final = (msg("Full name"), msg("Masked identity number"), msg("Answers and papers of the application"))
 
 
 def _tell(found: Application, kind: Happened, *, at: datetime, actor: str, note: str = "") -> ApplicationEvent:
@@ -237,6 +239,36 @@ def withdraw(session: Session, *, application_id: UUID, person_id: UUID, now: da
 
 
 # The office
+
+
+def look_at(session: Session, *, application_id: UUID, actor: str, office: str, now: datetime) -> None:
+    """An officer opens a case: the applicant sees that, once an officer and civil day. ``office`` is a post (message id)."""
+    found = queries.row(session, application_id)
+    subject = f"application:{found.id}"
+    midnight = datetime.combine(civil_date(now), time.min, tzinfo=SHANGHAI)
+    before = session.scalars(
+        select(audit.AuditEntry.id)
+        .where(
+            audit.AuditEntry.subject == subject,
+            audit.AuditEntry.action == "application.look",
+            audit.AuditEntry.actor == actor,
+            audit.AuditEntry.at >= midnight,
+        )
+        .limit(1)
+    ).one_or_none()
+    if before is not None:
+        return
+    audit.record(session, actor=actor, action="application.look", subject=subject, at=now)
+    registries.record_access(
+        session,
+        person_id=found.person_id,
+        seen_by=actor,
+        office=office,
+        purpose=registries.Purpose.CASE_WORK,
+        reference=found.reference,
+        facts=SEEN,
+        now=now,
+    )
 
 
 def claim(session: Session, *, application_id: UUID, officer_id: UUID, now: datetime) -> None:

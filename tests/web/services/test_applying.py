@@ -177,6 +177,8 @@ def test_a_card_is_applied_for_corrected_decided_by_two_people_and_verified_by_a
     page(stranger.post("/verify", data={"text": ""}), "Enter a number", status=422)
     page(mine.get("/me/documents"), "me.jpg", "better.jpg", number)
     page(mine.get("/me/applications"), "Approved")
+    seen = page(mine.get("/me/data"), "Case officer", "Supervisor")
+    assert seen.count("Answers and papers of the application") == 2, "each officer once a day, however often they look"
 
 
 def test_a_form_is_left_and_gone_on_with_on_another_device(app: Flask, database: Database) -> None:

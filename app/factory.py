@@ -13,6 +13,7 @@ from app.web import auth, health, i18n, oauth, problems, security
 from card.clearing import api as clearing_api
 from card.health import api as health_api
 from card.partners import api as partners_api
+from card.purchases import api as purchases_api
 from card.transit import api as transit_api
 from portal import kit
 from portal.hospital import desk as hospital_desk
@@ -22,6 +23,7 @@ from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
 from portal.resident import apply, home, phone, top_up
 from portal.resident import benefits as benefits_screen
+from portal.resident import bills as bills_screen
 from portal.resident import card as resident_card
 from portal.resident import data as data_screen
 from portal.resident import documents as wallet
@@ -90,11 +92,12 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
+        app.register_api(purchases_api.blueprint)
         for screen in (home, resident_card, phone, top_up, payments_screen, data_screen, staff_people, staff_cards):
             app.register_blueprint(screen.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
             app.register_blueprint(screen.blueprint)
-        for screen in (hospital_desk, health_screen, benefits_screen, staff_payment_runs, staff_filings):
+        for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
     for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):

@@ -60,6 +60,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="wallet.show", label=msg("My documents")),
         Item(endpoint="resident_health.show", label=msg("Health")),
         Item(endpoint="resident_benefits.show", label=msg("Pension and allowances")),
+        Item(endpoint="resident_bills.show", label=msg("Bills to pay")),
         Item(endpoint="messages.index", label=msg("Messages")),
         Item(endpoint="data.show", label=msg("Who saw my data")),
         Item(endpoint="security.show", label=msg("Sign-in and security")),

@@ -1,0 +1,152 @@
+"""What changes in purchases: merchants, bills, payments from the purse, refunds."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from app.kernel import audit, ids
+from app.kernel.errors import Conflict, Invalid, msg
+from card import ledger
+from card.ledger import TransferCode
+from card.purchases import queries, rules
+from card.purchases.models import Bill, Merchant
+from card.purchases.rules import BillState, MerchantKind
+
+
+class BillChanged(Conflict):
+    """The merchant's reference came before with another bill."""
+
+    code = "bill-changed"
+    sentence = msg("This reference was used for another bill.")
+
+
+class BillExpired(Conflict):
+    """The code on the shop's screen is too old."""
+
+    code = "bill-expired"
+    sentence = msg("This code has expired. Ask for a new one.")
+
+
+def open_merchant(session: Session, *, merchant_id: str, name: dict[str, str], kind: MerchantKind, now: datetime) -> None:
+    """Let a shop or utility take the card; repeating it changes nothing."""
+    session.execute(insert(Merchant).values(id=merchant_id, name=name, kind=kind.value, opened_at=now).on_conflict_do_nothing())
+    ledger.open_account(session, ledger.chart.merchant(merchant_id), now=now)
+
+
+def present(
+    session: Session,
+    *,
+    merchant_id: str,
+    reference: str,
+    description: dict[str, str],
+    amount_minor: int,
+    holder_id: UUID | None = None,
+    due_on: date | None = None,
+    expires_at: datetime | None = None,
+    now: datetime,
+) -> UUID:
+    """Ask for a payment: of ``holder_id``, or of whoever scans the code. The merchant's ``reference`` makes it idempotent.
+
+    Raises ``Invalid``, :class:`BillChanged` where the reference stands for another amount or person.
+    """
+    if session.get(Merchant, merchant_id) is None:
+        raise Invalid(fields={"merchant": msg("There is no such merchant in this city.")})
+    if amount_minor <= 0:
+        raise Invalid(fields={"amount_minor": msg("The amount must be more than zero.")})
+    before = session.scalars(select(Bill).where(Bill.merchant_id == merchant_id, Bill.reference == reference)).one_or_none()
+    if before is not None:
+        if before.amount_minor != amount_minor or (holder_id is not None and before.holder_id != holder_id):
+            raise BillChanged(reference)
+        return before.id
+    row = Bill(
+        merchant_id=merchant_id,
+        reference=reference,
+        description=description,
+        holder_id=holder_id,
+        amount_minor=amount_minor,
+        due_on=due_on,
+        expires_at=expires_at,
+        state=BillState.OPEN.value,
+        made_at=now,
+        refunded_minor=0,
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _locked(session: Session, bill_id: UUID) -> Bill:
+    row = session.get(Bill, bill_id, with_for_update=True)
+    if row is None:
+        raise queries.NoSuchBill(str(bill_id))
+    return row
+
+
+def pay(session: Session, *, bill_id: UUID, holder_id: UUID, by: str, now: datetime) -> None:
+    """Pay a bill from the holder's purse. Paying it twice pays it once.
+
+    Raises :class:`BillExpired`, ``InsufficientFunds``, ``IllegalMove``, and ``NoSuchBill`` for somebody else's.
+    """
+    row = _locked(session, bill_id)
+    if row.holder_id not in (None, holder_id):
+        raise queries.NoSuchBill(str(bill_id))
+    if BillState(row.state) is BillState.PAID and row.holder_id == holder_id:
+        return
+    state = rules.move(BillState(row.state), BillState.PAID)
+    if row.expires_at is not None and now >= row.expires_at:
+        raise BillExpired
+    merchant = session.get_one(Merchant, row.merchant_id)
+    transfer_id = ids.derived_id(row.made_at, "bill", str(row.id))
+    ledger.post_all(
+        session,
+        [
+            ledger.Transfer(
+                id=transfer_id,
+                debit=ledger.open_account(session, ledger.chart.purse(holder_id), now=now),
+                credit=ledger.open_account(session, ledger.chart.merchant(row.merchant_id), now=now),
+                amount_minor=row.amount_minor,
+                code=TransferCode.BILL if merchant.kind == MerchantKind.UTILITY else TransferCode.PURCHASE,
+                event_at=now,
+                reference=f"bill:{row.id}",
+            )
+        ],
+        now=now,
+    )
+    row.state, row.paid_at, row.holder_id, row.transfer_id = state.value, now, holder_id, transfer_id
+    audit.record(session, actor=by, action="bill.pay", subject=f"bill:{row.id}", at=now)
+
+
+def refund(
+    session: Session, *, bill_id: UUID, refund_id: UUID, amount_minor: int | None = None, by: str, now: datetime
+) -> None:
+    """Give back all that is left of a payment, or part of it; ``refund_id`` makes it idempotent.
+
+    Raises ``IllegalMove`` where nothing was paid, ``ReversalExceedsOriginal`` where it would be more than was paid.
+    """
+    row = _locked(session, bill_id)
+    if row.transfer_id is None:
+        rules.move(BillState(row.state), BillState.REFUNDED)
+    assert row.transfer_id is not None
+    ledger.reverse(
+        session,
+        original_id=row.transfer_id,
+        reversal_id=refund_id,
+        amount_minor=amount_minor,
+        now=now,
+        reference=f"bill:{row.id}",
+        code=TransferCode.REFUND,
+    )
+    row.refunded_minor = sum(found.amount_minor for found in ledger.reversals_of(session, row.transfer_id))
+    if row.refunded_minor == row.amount_minor and BillState(row.state) is not BillState.REFUNDED:
+        row.state = rules.move(BillState(row.state), BillState.REFUNDED).value
+    audit.record(session, actor=by, action="bill.refund", subject=f"bill:{row.id}", at=now)
+
+
+def cancel(session: Session, *, bill_id: UUID, by: str, now: datetime) -> None:
+    """The merchant takes an unpaid bill back."""
+    row = _locked(session, bill_id)
+    row.state = rules.move(BillState(row.state), BillState.CANCELLED).value
+    audit.record(session, actor=by, action="bill.cancel", subject=f"bill:{row.id}", at=now)

@@ -113,6 +113,10 @@ def pay(database: Database, *, payment_id: UUID, person_id: UUID, token: str | N
     except PaymentDeclined as declined:
         with database.transaction() as session:
             return _failed(session, payment_id, declined.detail)
+    except gateway.REFUSED_FOR_GOOD as error:  # a forged token, an intent that Stripe does not know
+        log.warning("payment.refused", payment_id=str(payment_id), reason=str(error))
+        with database.transaction() as session:
+            return _failed(session, payment_id, "refused")
     with database.transaction() as session:
         return _observed(session, payment_id, intent)
 
@@ -123,7 +127,11 @@ def refresh(database: Database, *, payment_id: UUID, person_id: UUID) -> tuple[P
         payment = queries.get(session, payment_id, person_id=person_id)
     if payment.state is not State.ACTION or payment.intent_id is None:
         return payment, ""
-    intent = gateway.retrieve(gateway.account(database), payment.intent_id)
+    try:
+        intent = gateway.retrieve(gateway.account(database), payment.intent_id)
+    except gateway.REFUSED_FOR_GOOD:
+        with database.transaction() as session:
+            return _failed(session, payment_id, "refused"), ""
     with database.transaction() as session:
         return _observed(session, payment_id, intent), intent.client_secret
 

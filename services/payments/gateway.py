@@ -79,12 +79,17 @@ def account(of: Database | Session) -> Account:
 
 @contextmanager
 def _refusals() -> Iterator[None]:
-    """Stripe's errors as ours: a declined card is the payer's, everything else is Stripe's and may be tried again."""
+    """Stripe's errors as ours.
+
+    A declined card is the payer's. What Stripe will never do (``REFUSED_FOR_GOOD``) passes. Everything else may be tried again.
+    """
     try:
         yield
     except stripe.CardError as error:
         raise PaymentDeclined(error.code or "card_declined") from error
-    except (stripe.APIConnectionError, stripe.RateLimitError, stripe.APIError) as error:
+    except stripe.InvalidRequestError:
+        raise
+    except StripeError as error:
         raise StripeUnavailable(type(error).__name__) from error
 
 

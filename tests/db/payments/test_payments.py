@@ -11,7 +11,7 @@ import httpx
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from app import wiring
 from app.kernel import clock, outbox
@@ -134,6 +134,18 @@ def test_a_declined_card_costs_nothing_and_another_attempt_is_another_payment(
     assert second != payment_id
     assert payments.pay(database, payment_id=second, person_id=lin, token=None).state is payments.State.PROCESSING
     assert purse(database, lin) == 0
+
+
+@pytest.mark.parametrize("lost", ["a token that Stripe never made", "an intent that Stripe forgot"])
+def test_what_stripe_does_not_know_fails_the_attempt_and_not_the_page(
+    app: Flask, database: Database, stripe: str, lin: UUID, lost: str
+) -> None:
+    payment_id = start(database, lin)
+    if lost == "an intent that Stripe forgot":
+        with database.transaction() as session:
+            session.execute(text("UPDATE services.payment SET intent_id = 'pi_forgotten'"))
+    answer = payments.pay(database, payment_id=payment_id, person_id=lin, token="tok_forged")
+    assert (answer.state, answer.failure_code) == (payments.State.FAILED, "refused")
 
 
 def test_a_lost_webhook_is_caught_up_from_stripes_list(app: Flask, database: Database, stripe: str, lin: UUID) -> None:

@@ -10,10 +10,12 @@ from sqlalchemy import select, text
 
 from app.demo.scene import health as scene
 from app.kernel import clock
+from app.web.auth import Role
 from card import cards, health, ledger, partners
 from card.health import desk, gateway
 from card.partners.models import Message
 from tests.cities import Running, federate, running
+from tests.signing_in import enter, resident, sign_in_as
 
 HUB, NANJING, SUZHOU = "320000", "320100", "320500"
 ADMITTED = date(2026, 11, 10)
@@ -142,3 +144,37 @@ def test_a_city_sees_and_reverses_only_its_own_claims(cities: dict[str, Running]
     assert refused.value.params["code"] == "no-such-claim"
     with nanjing.database.transaction() as session:
         assert session.scalar(text("SELECT count(*) FROM card.health_settlement WHERE reversed_at IS NULL")) == 1
+
+
+def test_the_worked_claim_on_the_screens_of_both_cities(cities: dict[str, Running]) -> None:
+    nanjing, suzhou = cities[NANJING], cities[SUZHOU]
+    english = {"Accept-Language": "en"}
+    holder_id = resident(nanjing.database)
+    with nanjing.database.transaction() as session:
+        card = cards.issue(session, holder_id=holder_id, kind=cards.Kind.PHONE, now=clock.now())
+        scene.worked_claimant(session, holder_id=holder_id, now=clock.now())
+
+    desk = suzhou.app.test_client()
+    sign_in_as(desk, suzhou.database, Role.HOSPITAL, organisation="sz-first")
+    answer = desk.post("/hospital/claims", data={"card_number": card.number, "admitted_on": "2026-11-10"}, headers=english)
+    claim = answer.headers["Location"]
+    page = desk.get(claim, headers=english).text
+    for told in ("Nanjing", "Referral", "¥12,000.00", "¥3,000.00 · ¥1,500.00"):
+        assert told in page
+    rows = {f"code-{n}": line.code for n, line in enumerate(scene.worked_lines(), 1)}
+    desk.post(f"{claim}/bill", data=rows, headers=english)
+    desk.post(f"{claim}/settle", headers=english)
+    page = desk.get(claim, headers=english).text
+    for told in ("¥6,629.60", "Nanjing owes us ¥25,370.40 for this bill.", "(25,200.00 − 1,000.00) × 78 % = 18,876.00"):
+        assert told in page
+
+    phone = nanjing.app.test_client()
+    enter(phone, nanjing.database, holder_id)
+    page = phone.get("/me/health", headers=english).text
+    assert "Demo First Hospital, Suzhou" in page
+    page = phone.get(f"/me/health/claims/{claim.rsplit('/', 1)[1]}", headers=english).text
+    for told in ("Suzhou · Tertiary hospital", "¥18,876.00", "¥1,994.40", "¥3,000.00", "¥1,500.00", "¥6,629.60"):
+        assert told in page
+
+    assert suzhou.deliver() >= 1, "the clearing takes the claim"
+    assert nanjing.deliver() >= 1, "and the debit"

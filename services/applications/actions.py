@@ -230,9 +230,22 @@ def answer_correction(session: Session, *, application_id: UUID, person_id: UUID
 
 
 def withdraw(session: Session, *, application_id: UUID, person_id: UUID, now: datetime) -> None:
-    """The resident takes the application back. Not once a decision has been prepared."""
+    """The resident takes the application back. Not once a decision has been prepared.
+
+    A fee that was paid comes back when no officer has begun to work on the case.
+    """
     found = queries.own_row(session, application_id, person_id, lock=True)
+    fee_returns = queries.fee_returns(session, found)
     _move(found, State.WITHDRAWN)
+    if fee_returns:
+        assert found.payment_id is not None, "an accepted case with a fee was paid"
+        payments.refund(
+            session,
+            payment_id=found.payment_id,
+            reason="application withdrawn before work on it began",
+            by=f"person:{person_id}",
+            now=now,
+        )
     found.decided_at = now
     found.promised_due_on = found.statutory_due_on = None
     _note(session, found, Happened.WITHDRAWN, at=now, actor=f"person:{person_id}")

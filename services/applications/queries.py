@@ -93,6 +93,7 @@ class Case:
     answers: Answers
     fee_minor: int
     payment_id: UUID | None
+    fee_returns: bool
     accepted_at: datetime | None
     facts: Facts
     eligibility: Eligibility
@@ -207,6 +208,16 @@ def pauses(session: Session, application_id: UUID) -> list[Pause]:
     ]
 
 
+def fee_returns(session: Session, found: Application) -> bool:
+    """Whether withdrawing now brings the fee back: it is paid, and no officer has claimed the case yet."""
+    if State(found.state) is not State.SUBMITTED or found.payment_id is None:
+        return False
+    claimed = select(ApplicationEvent.id).where(
+        ApplicationEvent.application_id == found.id, ApplicationEvent.kind == Happened.CLAIMED.value
+    )
+    return session.scalars(claimed.limit(1)).one_or_none() is None
+
+
 def facts_of(session: Session, found: Application, item: Item, *, on: date) -> Facts:
     """What is known of the applicant on a day: the city's record, then the form's answers."""
     known: dict[str, int | bool | None] = {}
@@ -243,6 +254,7 @@ def case(session: Session, application_id: UUID, *, now: datetime, person_id: UU
         answers=found.answers,
         fee_minor=found.fee_minor,
         payment_id=found.payment_id,
+        fee_returns=fee_returns(session, found),
         accepted_at=found.accepted_at,
         facts=facts,
         eligibility=catalogue.eligibility(item, facts),

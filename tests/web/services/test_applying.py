@@ -1,6 +1,10 @@
 """From the catalogue to the signed decision, on pages, without JavaScript, as a resident, an officer and a supervisor."""
 
+import hashlib
+import hmac
 import io
+import json
+import time
 from datetime import date
 from uuid import UUID
 
@@ -15,6 +19,7 @@ from app.kernel import clock, outbox
 from app.kernel.db import Database
 from app.web.auth import Role
 from services import applications, catalogue, documents, payments
+from tests.payments import SECRET
 from tests.signing_in import enter, resident, sign_in_as
 from tests.web.strictly import parse
 
@@ -45,18 +50,26 @@ def deliver(database: Database) -> None:
         pass
 
 
-def settle(database: Database, case: UUID, person: UUID) -> None:
+def settle(client: FlaskClient, database: Database, case: UUID) -> None:
+    """Stripe says that the fee is paid."""
     with database.transaction() as session:
-        found = applications.case(session, case, now=clock.now())
-        payload = {
-            "payment_id": str(found.payment_id),
-            "purpose": payments.Purpose.SERVICE_FEE.value,
-            "subject": f"application:{case}",
-            "person_id": str(person),
-            "amount_minor": 2000,
-            "at": clock.now().isoformat(),
-        }
-        applications.mark_paid(session, payload)
+        payment_id = applications.case(session, case, now=clock.now()).payment_id
+    intent = {
+        "id": f"pi_{payment_id}",
+        "object": "payment_intent",
+        "status": "succeeded",
+        "amount": 20_00,
+        "amount_received": 20_00,
+        "currency": "cny",
+        "created": 1,
+        "metadata": {"payment_id": str(payment_id)},
+    }
+    event = {"id": f"evt_{payment_id}", "object": "event", "type": "payment_intent.succeeded", "data": {"object": intent}}
+    body, moment = json.dumps(event).encode(), int(time.time())
+    mac = hmac.new(SECRET.encode(), b"%d.%s" % (moment, body), hashlib.sha256).hexdigest()
+    headers = {"Stripe-Signature": f"t={moment},v1={mac}", "Content-Type": "application/json"}
+    assert client.post("/webhooks/stripe", data=body, headers=headers).json == {"outcome": "settled"}
+    deliver(database)
 
 
 def begin(client: FlaskClient, code: str) -> tuple[UUID, str]:
@@ -133,7 +146,7 @@ def test_a_card_is_applied_for_corrected_decided_by_two_people_and_verified_by_a
     assert str(handed_in.location).startswith("/me/payments/")
     page(mine.get(f"/me/applications/{case}"), "Pay the fee", "¥20.00")
     assert str(mine.post(f"/me/applications/{case}/pay").location) == str(handed_in.location), "one payment, however often"
-    settle(database, case, person)
+    settle(stranger, database, case)
     page(mine.get(f"/me/applications/{case}"), "What happens next", "Promised by")
 
     page(office.get("/staff/cases?lang=en"), "Apply for a citizen card")
@@ -228,6 +241,25 @@ def test_an_application_and_a_paper_are_nobody_elses_to_see(app: Flask, database
     for path in (f"/me/applications/{case}", first, f"/me/applications/{case}/check", f"/me/documents/{paper}"):
         assert other.get(path).status_code == 404, path
     assert other.post(f"/me/applications/{case}/submit", data={"declaration": "yes"}).status_code == 404
+
+
+def test_a_paid_fee_comes_back_when_the_application_is_withdrawn_before_work_began(app: Flask, database: Database) -> None:
+    mine, office = app.test_client(), app.test_client()
+    sign_in_as(mine, database)
+    sign_in_as(office, database, Role.OFFICER)
+    for claimed, left_minor in ((False, 0), (True, 20_00)):
+        case, _ = begin(mine, "citizen-card")
+        fill_card(mine, case)
+        mine.post(f"/me/applications/{case}/submit", data={"declaration": "yes"})
+        settle(office, database, case)
+        if claimed:
+            office.post(f"/staff/cases/{case}/claim")
+        said = "work on it has begun" if claimed else "comes back to you"
+        page(mine.get(f"/me/applications/{case}?lang=en"), said)
+        assert mine.post(f"/me/applications/{case}/withdraw").status_code == 303
+        with database.transaction() as session:
+            found = payments.of_subject(session, purpose=payments.Purpose.SERVICE_FEE, subject=f"application:{case}")
+        assert [payment.refundable_minor for payment in found] == [left_minor]
 
 
 def test_an_application_is_withdrawn_and_a_decision_returned(app: Flask, database: Database) -> None:

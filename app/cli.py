@@ -19,6 +19,7 @@ from app.web.oauth.cli import group as clients
 from card import ledger
 from card.partners.cli import federation
 from card.transit.cli import COMMANDS as TRANSIT_COMMANDS
+from services.payments.cli import group as payments
 
 log = structlog.get_logger()
 
@@ -103,6 +104,7 @@ def install(app: Flask) -> None:
     app.cli.add_command(migrate_command)
     app.cli.add_command(worker_command)
     app.cli.add_command(clients)
+    app.cli.add_command(payments)
     app.cli.add_command(check_books_command)
     app.cli.add_command(reference_command)
     app.cli.add_command(federation)

@@ -59,6 +59,8 @@ class Shortcut:
 SHORTCUTS: Final = (
     Shortcut(path="/services", label=msg("Find a service"), text=msg("Apply, renew, change, register"), icon="services"),
     Shortcut(path="/me/applications", label=msg("My applications"), text=msg("Where each one stands"), icon="list"),
+    Shortcut(path="/me/health", label=msg("Health"), text=msg("Medical bills, line by line"), icon="health"),
+    Shortcut(path="/me/journeys", label=msg("Journeys"), text=msg("Every fare and why it was charged"), icon="journey"),
     Shortcut(path="/me/data", label=msg("Who saw my data"), text=msg("Every look, its purpose and its law"), icon="shield"),
     Shortcut(path="/me/security", label=msg("Sign-in and security"), text=msg("Passkeys, codes, password"), icon="key"),
 )

@@ -27,6 +27,10 @@ class Desk:
 
 HERE: Final = "staff_home.show"
 TEXTS: Final = {
+    "cases.queue": (msg("What is due first stands on top"), "list"),
+    "staff_payment_runs.show": (msg("Prepare, approve, pay onto the cards"), "pension"),
+    "staff_filings.show": (msg("Filings of residents who are treated in another city"), "health"),
+    "staff_cards.find": (msg("Find, block, replace"), "card"),
     "staff_people.show": (msg("By identity number, with a purpose. The resident sees it."), "search"),
     "staff_ledger.chart": (msg("Accounts, transfers, trial balance"), "money"),
 }

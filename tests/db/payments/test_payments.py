@@ -185,6 +185,20 @@ def test_an_event_moves_money_once_however_often_it_comes(client: FlaskClient, d
     assert purse(database, lin) == 50_00
 
 
+def test_an_event_is_replayed_and_the_days_are_compared_from_a_terminal(
+    app: Flask, client: FlaskClient, database: Database, stripe: str, lin: UUID
+) -> None:
+    body = succeeded(start(database, lin))
+    client.post("/webhooks/stripe", data=body, headers=signed(body))
+    runner = app.test_cli_runner()
+    assert runner.invoke(args=["payments", "replay", "evt_1"]).output == "evt_1: repeated\n"
+    unknown = runner.invoke(args=["payments", "replay", "evt_9"])
+    assert (unknown.exit_code, unknown.output) == (1, "Error: No such event was received.\n")
+    jobs.match_day(database, clock.now())
+    told = runner.invoke(args=["payments", "matching"]).output
+    assert "here 50.00\tStripe 0.00\t1 differences\n  missing-there" in told
+
+
 @pytest.mark.parametrize("wrong", ["secret", "age", "body", "header"])
 def test_an_event_that_does_not_verify_is_refused_and_not_kept(
     client: FlaskClient, database: Database, lin: UUID, wrong: str

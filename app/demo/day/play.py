@@ -1,6 +1,6 @@
 """The acts in order."""
 
-from app.demo.day import benefits, card, health, transit
+from app.demo.day import benefits, books, card, clearing, health, transit
 from app.demo.day.cast import Cast
 
 
@@ -10,3 +10,5 @@ def play(cast: Cast) -> None:
     transit.play(cast)
     health.play(cast)
     benefits.play(cast)
+    clearing.play(cast)
+    books.play(cast)

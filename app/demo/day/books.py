@@ -1,0 +1,16 @@
+"""The end of the day: what each party now owes, and that every book is balanced."""
+
+from app.demo.cities import CITIES
+from app.demo.day.cast import Cast, seen
+
+
+def play(cast: Cast) -> None:
+    """Look into all three ledgers."""
+    cast.diary.act("What everybody owes, and the books")
+    for city in CITIES:
+        admin = cast(city, "admin")
+        admin.open("/staff/ledger")
+        admin.shoot(f"books-{city.database}")
+        total = seen(admin, r"¥[0-9,.]+")
+        balanced = "balance" if "balance" in admin.text() else "DO NOT BALANCE"
+        cast.diary.note(f"{city.name_en}: all balances together are {total}; the books {balanced}", **{city.database: total})

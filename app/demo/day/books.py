@@ -1,7 +1,7 @@
 """The end of the day: what each party now owes, and that every book is balanced."""
 
 from app.demo.cities import CITIES
-from app.demo.day.cast import Cast, seen
+from app.demo.day.cast import Cast, says, seen
 
 
 def play(cast: Cast) -> None:
@@ -12,5 +12,5 @@ def play(cast: Cast) -> None:
         admin.open("/staff/ledger")
         admin.shoot(f"books-{city.database}")
         total = seen(admin, r"¥[0-9,.]+")
-        balanced = "balance" if "balance" in admin.text() else "DO NOT BALANCE"
+        balanced = "balance" if says(admin, "The books are balanced") else "DO NOT BALANCE"
         cast.diary.note(f"{city.name_en}: all balances together are {total}; the books {balanced}", **{city.database: total})

@@ -64,7 +64,7 @@ def dispute(cast: Cast, officer: Visitor, home: Visitor) -> None:
     supervisor.open(path)
     supervisor.shoot("clearing-dispute")
     supervisor.send({}, form="/proposals/", press="Approve")
-    cast.diary.note("Nanjing looks, prepares a credit adjustment (贷记调整), and a second officer approves: a transfer on both sides")
+    cast.diary.note("Nanjing prepares a credit adjustment (贷记调整), a second officer approves: a transfer on both sides")
     until(officer, path, "Closed")
     officer.shoot("clearing-dispute-closed")
     cast.diary.note("the dispute is closed in both cities", dispute="closed")

@@ -64,6 +64,7 @@ def check_books_command() -> None:
     settings = cast("Settings", current_app.extensions["settings"])
     with database.transaction() as session:
         report = ledger.check_books(session)
+        report.findings.extend(ledger.check_proofs(session))
     for finding in report.findings:
         click.echo(f"{finding.kind.value}: {finding.subject}: expected {finding.expected}, found {finding.found}", err=True)
     scope = f"{report.accounts} accounts, {report.transfers} transfers in {report.batches} batches"

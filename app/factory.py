@@ -12,6 +12,7 @@ from app.kernel.settings import Settings
 from app.web import auth, health, i18n, oauth, problems, security
 from card.clearing import api as clearing_api
 from card.health import api as health_api
+from card.ledger import api as ledger_api
 from card.partners import api as partners_api
 from card.purchases import api as purchases_api
 from card.transit import api as transit_api
@@ -86,6 +87,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
     app.register_blueprint(reference.blueprint)
     partners_api.install(app, settings)
     app.register_api(partners_api.blueprint)
+    app.register_api(ledger_api.blueprint)
     if not settings.is_hub:
         transit_api.install(app)
         app.register_api(transit_api.blueprint)

@@ -72,6 +72,8 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
     Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
+    Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal),
+    Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
     Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),

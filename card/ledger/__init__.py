@@ -23,6 +23,7 @@ from card.ledger.actions import (
 )
 from card.ledger.checks import check_books
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
+from card.ledger.proofs import NotSealed, check_proofs, consistency_proof, newest_checkpoint, receipt
 from card.ledger.queries import (
     BadCursor,
     account,
@@ -94,6 +95,7 @@ __all__ = [
     "InsufficientFunds",
     "LedgerBusy",
     "LinkedRefused",
+    "NotSealed",
     "Outcome",
     "OutcomeStatus",
     "OutcomeUnknown",
@@ -117,9 +119,12 @@ __all__ = [
     "chart",
     "chart_balances",
     "check_books",
+    "check_proofs",
+    "consistency_proof",
     "day_balance",
     "expire_holds",
     "hold",
+    "newest_checkpoint",
     "open_account",
     "outcome_of",
     "pending_holds",
@@ -127,6 +132,7 @@ __all__ = [
     "post_all",
     "post_groups",
     "post_hold",
+    "receipt",
     "reversals_of",
     "reverse",
     "statement",

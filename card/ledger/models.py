@@ -170,3 +170,39 @@ class HoldRow(Base):
     posted_minor: Mapped[int | None] = mapped_column(BigInteger)
     transfer_id: Mapped[UUID | None]
     resolved_at: Mapped[datetime | None]
+
+
+class LedgerSeal(Base):
+    """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed."""
+
+    __tablename__ = "ledger_seal"
+    __table_args__ = (UniqueConstraint("batch_no"), SCHEMA)
+
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    batch_no: Mapped[int] = mapped_column(BigInteger)
+    root: Mapped[bytes]
+    marks: Mapped[bytes]
+    sealed_at: Mapped[datetime]
+
+
+class LedgerNode(Base):
+    """The hash of a full subtree of the tree over batches: 2^level leaves from ``index`` · 2^level on."""
+
+    __tablename__ = "ledger_node"
+    __table_args__ = (SCHEMA,)
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    index: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes]
+
+
+class LedgerCheckpoint(Base):
+    """A signed statement of what the tree was (C2SP checkpoint)."""
+
+    __tablename__ = "ledger_checkpoint"
+    __table_args__ = (SCHEMA,)
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes]
+    note: Mapped[str]
+    signed_at: Mapped[datetime]

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from flask import Blueprint, redirect, render_template, request, url_for
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from app.kernel import clock
@@ -180,6 +180,17 @@ def transfer(transfer_id: UUID) -> str:
         reversals=reversals,
         related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
     )
+
+
+@blueprint.get("/transfer/<uuid:transfer_id>/receipt.json")
+@allow(*STAFF)
+def receipt(transfer_id: UUID) -> Response:
+    """The transfer's receipt with its proof, for ``python -m card.ledger.verify``."""
+    with transaction() as session:
+        document = ledger.receipt(session, transfer_id)
+    answer = jsonify(document)
+    answer.headers["Content-Disposition"] = f'attachment; filename="receipt-{transfer_id}.json"'
+    return answer
 
 
 @blueprint.get("/find")

@@ -51,6 +51,9 @@ OPEN_TO_MACHINES = {
     "/api/federation/join",  # carries the city's self-signed statement
     "/api/federation/fhir/metadata",  # FHIR: the capability statement
     "/api/transit/terminals/enrol",  # carries a one-time token
+    "/api/ledger/key",  # what the city has signed about its books is for everybody
+    "/api/ledger/checkpoint",
+    "/api/ledger/consistency",
     "/oauth/token",  # carries a signed assertion
     "/webhooks/stripe",  # carries Stripe's signature
 }

@@ -8,9 +8,10 @@ from flask.testing import FlaskClient
 
 from app.kernel import ids
 from app.kernel.db import Database
+from app.kernel.settings import Settings
 from app.web.auth import Role
 from card import ledger
-from card.ledger import StatementLine, Transfer, TransferCode, chart
+from card.ledger import StatementLine, Transfer, TransferCode, chart, jobs, verify
 from portal.staff.ledger import balance_line
 from tests.signing_in import sign_in_as
 
@@ -126,6 +127,21 @@ def test_what_is_not_there_is_not_found(officer: FlaskClient, address: str) -> N
 def test_only_the_city_desk_sees_the_books(client: FlaskClient, books: Database, role: Role) -> None:
     sign_in_as(client, books, role, organisation=None if role is Role.RESIDENT else "320500")
     assert client.get("/staff/ledger").status_code == 403
+
+
+def test_a_receipt_proves_the_transfer_with_the_public_key_alone(
+    officer: FlaskClient, books: Database, settings: Settings
+) -> None:
+    assert officer.get(f"/staff/ledger/transfer/{FARE}/receipt.json").status_code == 503
+    assert officer.get("/api/ledger/checkpoint").status_code == 503
+    jobs.seal(books, settings)
+    receipt = officer.get(f"/staff/ledger/transfer/{FARE}/receipt.json")
+    key = officer.get("/api/ledger/key").text
+    said = verify.verify(receipt.json, key=key)
+    assert (said["transfer"], said["amount"], said["reference"]) == (str(FARE), "3.50 CNY", "journey:1")
+    assert officer.get("/api/ledger/checkpoint").text == receipt.json["checkpoint"]
+    assert officer.get("/api/ledger/consistency?old=3&size=3").json == {"old": 3, "size": 3, "proof": []}
+    assert officer.get("/api/ledger/consistency?old=2&size=3").status_code == 503
 
 
 def line(minutes: int, amount: int, after: int) -> StatementLine:

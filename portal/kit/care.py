@@ -73,7 +73,7 @@ AWARD_STATES: Final[dict[str, tuple[str, str]]] = {
     "in-payment": (msg("In payment"), "good"),
     "suspended": (msg("Suspended"), "bad"),
     "resumed": (msg("Resumed"), "good"),
-    "ended": (msg("Ended"), "neutral"),
+    "ended": (msg("Payment ended"), "neutral"),
 }
 RUN_STATES: Final[dict[str, tuple[str, str]]] = {
     "generating": (msg("Being prepared"), "neutral"),
@@ -89,8 +89,8 @@ ITEM_STATES: Final[dict[str, tuple[str, str]]] = {
     "sent": (msg("Sent to the bank"), "info"),
     "paid": (msg("Paid"), "good"),
     "returned": (msg("Returned by the bank"), "bad"),
-    "held": (msg("Held"), "wait"),
-    "ended": (msg("Ended"), "neutral"),
+    "held": (msg("Payment held"), "wait"),
+    "ended": (msg("Payment ended"), "neutral"),
 }
 RUN_KINDS: Final[dict[str, str]] = {"regular": msg("Regular run"), "supplementary": msg("Supplementary run")}
 CHANNELS: Final[dict[str, str]] = {"card": msg("Citizen card"), "bank": msg("Bank account")}

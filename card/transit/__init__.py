@@ -82,6 +82,8 @@ from card.transit.terminals import (
     revoke,
     terminals_of,
 )
+from card.transit.what_if import Group as WhatIfGroup
+from card.transit.what_if import WhatIf, what_if
 
 __all__ = [
     "MODES",
@@ -115,6 +117,8 @@ __all__ = [
     "UnknownJourney",
     "UnknownOperator",
     "UnknownTerminal",
+    "WhatIf",
+    "WhatIfGroup",
     "accept_presentment",
     "alarms_of_operator",
     "bundle",
@@ -152,4 +156,5 @@ __all__ = [
     "tariff_views",
     "tariffs_of",
     "terminals_of",
+    "what_if",
 ]

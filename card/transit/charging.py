@@ -116,6 +116,20 @@ def rider_of(issuer: str, held: Json) -> Rider:
     )
 
 
+def tap_of(row: TapRow) -> Tap:
+    """A stored tap as the fare engine takes it."""
+    return Tap(
+        key=f"{row.terminal_id}/{row.boot_id}/{row.seq}",
+        at=row.at,
+        kind=row.kind,
+        operator=row.operator_id,
+        stop_id=row.stop_id,
+        line=row.line_id,
+        token=f"{row.device_kid.hex()}:{row.counter}" if row.device_kid else "",
+        rider=rider_of(row.issuer, row.entitlements),
+    )
+
+
 def taps_of_day(session: Session, card_number: str, day: date) -> list[Tap]:
     """The taps of a card-day that travel: let through, and rightly; with those that an upheld claim put in place."""
     rows = session.scalars(
@@ -123,19 +137,7 @@ def taps_of_day(session: Session, card_number: str, day: date) -> list[Tap]:
             TapRow.card_number == card_number, TapRow.card_day == day, TapRow.decision == "accepted", TapRow.verdict == ""
         )
     )
-    taps = [
-        Tap(
-            key=f"{row.terminal_id}/{row.boot_id}/{row.seq}",
-            at=row.at,
-            kind=row.kind,
-            operator=row.operator_id,
-            stop_id=row.stop_id,
-            line=row.line_id,
-            token=f"{row.device_kid.hex()}:{row.counter}" if row.device_kid else "",
-            rider=rider_of(row.issuer, row.entitlements),
-        )
-        for row in rows
-    ]
+    taps = [tap_of(row) for row in rows]
     claimed = session.scalars(select(ClaimedTap).where(ClaimedTap.card_number == card_number, ClaimedTap.card_day == day))
     taps += [
         Tap(key=f"claim/{row.id}", at=row.at, kind=row.kind, operator=row.operator_id, stop_id=row.stop_id, line=row.line_id)

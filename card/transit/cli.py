@@ -1,5 +1,6 @@
 """``flask import-gtfs`` and ``flask export-gtfs``: feeds from a terminal window."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -9,8 +10,10 @@ from flask.cli import with_appcontext
 
 from app.kernel import clock
 from app.kernel.db import Database
+from app.kernel.money import major
 from card.fares import FeedRefused
 from card.transit import network
+from card.transit.what_if import what_if
 
 
 def _database() -> Database:
@@ -51,4 +54,27 @@ def export_gtfs(feed_id: str, target: Path) -> None:
     click.echo(f"{feed_id} is in {target}")
 
 
-COMMANDS = (import_gtfs, export_gtfs)
+@click.command("what-if")
+@click.argument("draft", type=click.Path(exists=True, path_type=Path))
+@click.option("--operator", "operator_id", required=True, help="Whose taps.")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True, help="First card-day.")
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True, help="Last card-day, included.")
+@with_appcontext
+def what_if_command(draft: Path, operator_id: str, first: datetime, last: datetime) -> None:
+    """Price past taps under a draft feed and compare by rider group; nothing is changed."""
+    with _database().transaction() as session:
+        found = what_if(
+            session,
+            draft=draft,
+            operator_id=operator_id,
+            first=first.date(),
+            last=last.date(),
+            progress=lambda done, cards: click.echo(f"{done} of {cards} cards", err=True),
+        )
+    click.echo(f"{'group':<16}{'cards':>8}{'journeys':>10}{'now':>14}{'draft':>14}{'dearer':>8}{'cheaper':>9}")
+    for name, group in [*sorted(found.groups.items()), ("all", found.total)]:
+        now, then = f"{major(group.now_minor):,.2f}", f"{major(group.draft_minor):,.2f}"
+        click.echo(f"{name:<16}{group.cards:>8}{group.journeys:>10}{now:>14}{then:>14}{group.dearer:>8}{group.cheaper:>9}")
+
+
+COMMANDS = (import_gtfs, export_gtfs, what_if_command)

@@ -81,7 +81,8 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
             session, terminal, boot_id=result.boot_id, seq=result.seq, kind=UNREADABLE, details={"code": result.code}, now=now
         )
     verifier = Verifier(KeyRing.of(partners.issuer_keys(session)))
-    judged = [_judge(session, verifier, tap, now=now) for tap in taps]
+    judge = _Judge(session, verifier, now=now)
+    judged = [judge.judge(tap) for tap in taps]
     stored = _insert(session, terminal, upload.id, judged, now=now)
     repeated = _known_digests(session, terminal_id, [one.tap for one in judged])
     fresh: list[_Judged] = []
@@ -105,55 +106,72 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
     return Receipt(contiguous=reached, gaps=gaps, results=tuple(results))
 
 
-def _judge(session: Session, verifier: Verifier, tap: Tap, *, now: datetime) -> _Judged:
-    """Verify the evidence again, as of the tap's own corrected time."""
-    at = datetime.fromtimestamp(tap.at_ms / 1000, tz=UTC)
-    shown: Presentation | None = None
-    verdict = ""
-    if tap.decision is Decision.ACCEPTED:
+class _Judge:
+    """Verifies the evidence of a batch again; what it asks of a card it asks once."""
+
+    def __init__(self, session: Session, verifier: Verifier, *, now: datetime) -> None:
+        self._session, self._verifier, self._now = session, verifier, now
+        self._own = city_of(session).code
+        self._known: dict[str, bool] = {}
+        self._denials: dict[int, tuple[int, datetime] | None] = {}
+
+    def judge(self, tap: Tap) -> _Judged:
+        """Judge one record as of its own corrected time."""
+        at = datetime.fromtimestamp(tap.at_ms / 1000, tz=UTC)
+        issuer = credentials.issuing_city(tap.card_number) if tap.card_number else ""
+        shown, verdict = self._evidence(tap, at)
+        if shown is not None and not verdict and issuer == self._own and not self._is_known(tap.card_number):
+            verdict = UNKNOWN_CARD
+        bearer = Liability.ISSUER
+        if shown is not None and not verdict and issuer == self._own:
+            bearer = self._liability(tap, at, shown.static.status_index)
+        return _Judged(
+            tap=tap,
+            digest=tap.digest(),
+            at=at,
+            verdict=verdict,
+            issuer=issuer,
+            status_index=shown.static.status_index if shown else 0,
+            entitlements={"held": [_plain(held) for held in shown.static.entitlements] if shown else []},
+            liability=bearer,
+        )
+
+    def _evidence(self, tap: Tap, at: datetime) -> tuple[Presentation | None, str]:
+        """What was shown, and why the gate should have refused it; nothing where the gate did refuse."""
+        if tap.decision is not Decision.ACCEPTED:
+            return None, ""
+        if at > self._now + AHEAD_MAX:
+            return None, FAR_AHEAD
         try:
-            shown = verifier.verify(tap.qr, now=at)
-            verdict = _mismatch(tap, shown)
+            shown = self._verifier.verify(tap.qr, now=at)
         except CredentialRefused as refusal:
-            verdict = refusal.reason.value
-        if at > now + AHEAD_MAX:
-            verdict = FAR_AHEAD
-    number = tap.card_number
-    issuer = credentials.issuing_city(number) if number else ""
-    if not verdict and tap.decision is Decision.ACCEPTED and issuer == city_of(session).code and not _known(session, number):
-        verdict = UNKNOWN_CARD
-    bearer = Liability.ISSUER
-    if shown is not None and not verdict and issuer == city_of(session).code:
-        denial = cards.denial_of(session, shown.static.status_index)
-        bearer = liability(
+            return None, refusal.reason.value
+        return shown, _mismatch(tap, shown)
+
+    def _is_known(self, number: str) -> bool:
+        if number not in self._known:
+            try:
+                cards.by_number(self._session, number)
+                self._known[number] = True
+            except cards.UnknownCard:
+                self._known[number] = False
+        return self._known[number]
+
+    def _liability(self, tap: Tap, at: datetime, status_index: int) -> Liability:
+        if status_index not in self._denials:
+            self._denials[status_index] = cards.denial_of(self._session, status_index)
+        denial = self._denials[status_index]
+        return liability(
             tapped_at=at,
             held_seq=tap.list_seq,
             denied_seq=denial[0] if denial else None,
             published_at=denial[1] if denial else None,
         )
-    return _Judged(
-        tap=tap,
-        digest=tap.digest(),
-        at=at,
-        verdict=verdict,
-        issuer=issuer,
-        status_index=shown.static.status_index if shown else 0,
-        entitlements={"held": [_plain(held) for held in shown.static.entitlements] if shown else []},
-        liability=bearer,
-    )
 
 
 def _mismatch(tap: Tap, shown: Presentation) -> str:
     same = (shown.number, shown.counter, shown.device_kid) == (tap.card_number, tap.counter, tap.device_kid)
     return "" if same else OTHER_CARD
-
-
-def _known(session: Session, number: str) -> bool:
-    try:
-        cards.by_number(session, number)
-    except cards.UnknownCard:
-        return False
-    return True
 
 
 def _plain(held: credentials.Entitlement) -> Json:

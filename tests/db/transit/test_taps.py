@@ -324,3 +324,33 @@ def test_a_local_ride_claims_nothing_from_another_city(suzhou: Database) -> None
         bus.send(session, [bus.tap(rider, "ride", NOW)], now=NOW)
         names = session.scalars(select(OutboxEvent.name)).all()
     assert "charge.foreign" not in names
+
+
+def test_a_draft_is_tried_on_real_taps_before_it_is_published(suzhou: Database, tmp_path: Path) -> None:
+    with suzhou.transaction() as session:
+        riders = [phone(session, now=NOW, money_minor=10_000) for _ in range(3)]
+        a, b = (gate(session, "sz-metro", stop=stop, now=NOW) for stop in ("sz-mudu", "sz-nanshijie"))
+        for rider in riders:
+            a.send(session, [a.tap(rider, "entry", NOW)], now=NOW)
+            b.send(session, [b.tap(rider, "exit", NOW + minutes(40))], now=NOW + minutes(41))
+    folder = Path(__file__).parents[3] / "app" / "demo" / "feeds" / "320500"
+    for path in folder.iterdir():
+        content = path.read_text()
+        if path.name == "concessions.txt":
+            content = content.replace("local-card,95", "local-card,90")
+        (tmp_path / path.name).write_text(content)
+    told: list[tuple[int, int]] = []
+    with suzhou.transaction() as session:
+        before = session.scalar(select(func.sum(FarePosting.amount_minor)))
+        found = transit.what_if(
+            session,
+            draft=tmp_path,
+            operator_id="sz-metro",
+            first=NOW.date(),
+            last=NOW.date(),
+            progress=lambda done, cards: told.append((done, cards)),
+        )
+        assert session.scalar(select(func.sum(FarePosting.amount_minor))) == before, "nothing is written"
+    group = found.groups["local-card"]
+    assert (group.cards, group.journeys, group.now_minor, group.draft_minor) == (3, 3, 1710, 1620)
+    assert (group.cheaper, group.dearer, told) == (3, 0, [(3, 3)])

@@ -55,6 +55,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
         static_folder="static",
         template_folder="templates",
         doc_ui=False,
+        validation_error_model=problems.Problem,
         validation_error_callback=lambda error: problems.answer(problems.invalid_from(error)),
     )
     govuk = PrefixLoader({"govuk_frontend_jinja": PackageLoader("govuk_frontend_jinja")})

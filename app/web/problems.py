@@ -6,13 +6,35 @@ from uuid import uuid4
 
 import structlog
 from flask import Flask, Response, g, json, make_response, redirect, render_template, request
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from werkzeug.exceptions import HTTPException
 
 from app.kernel.errors import Conflict, Forbidden, Invalid, NotFound, Refusal, TooMany, Unauthenticated, msg
 from app.web.i18n import translate
 
 log = structlog.get_logger()
+
+
+class FieldProblem(BaseModel):
+    """One field that breaks a rule."""
+
+    field: str = Field(description="Where in the body: lines.0.amount_minor")
+    message: str = Field(description="What is wrong, in the caller's language.")
+
+
+class Problem(BaseModel):
+    """A refusal as a machine reads it (RFC 9457, application/problem+json)."""
+
+    type: str = Field(description="Address of the code's documentation.")
+    title: str = Field(description="The sentence for people, in the caller's language.")
+    status: int = Field(description="The HTTP status once more.")
+    code: str = Field(description="Permanent: match on it.")
+    instance: str = Field(description="The address that was asked.")
+    request_id: str = Field(description="Leads to the log.")
+    detail: str | None = Field(None, description="More, for engineers; not translated.")
+    params: dict[str, str | int] | None = Field(None, description="What fills the sentence.")
+    errors: list[FieldProblem] | None = Field(None, description="Every field that is wrong.")
+
 
 MEDIA_TYPE = "application/problem+json"
 SIGN_IN = "/sign-in"

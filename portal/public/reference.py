@@ -10,6 +10,7 @@ from flask_openapi3 import OpenAPI
 from app.kernel.errors import Refusal, all_refusals, msg
 from app.web.auth import Access, Caller, access_of, public
 from app.web.i18n import translate
+from app.web.problems import MEDIA_TYPE, Problem
 
 blueprint = Blueprint("reference", __name__)
 
@@ -101,8 +102,20 @@ class ErrorRow:
 
 
 def document() -> Node:
-    """The application's OpenAPI document."""
-    return cast("Node", cast("OpenAPI", current_app).api_doc)
+    """The application's OpenAPI document.
+
+    The generator describes a refused body as its own list of errors; what a caller really gets is one problem document.
+    """
+    described = cast("Node", cast("OpenAPI", current_app).api_doc)
+    refused = {
+        "description": "Refused; the code and the fields say why",
+        "content": {MEDIA_TYPE: {"schema": {"$ref": f"{REFERENCE}{Problem.__name__}"}}},
+    }
+    for methods in described.get("paths", {}).values():
+        for method in METHODS:
+            if "422" in methods.get(method, {}).get("responses", {}):
+                methods[method]["responses"]["422"] = refused
+    return described
 
 
 def _kind(node: Node) -> tuple[str, str]:

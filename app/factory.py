@@ -10,6 +10,7 @@ from app.kernel.db import Database
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, oauth, problems, security
+from card.cards import api as cards_api
 from card.clearing import api as clearing_api
 from card.health import api as health_api
 from card.ledger import api as ledger_api
@@ -91,6 +92,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
     app.register_api(ledger_api.blueprint)
     if not settings.is_hub:
         transit_api.install(app)
+        app.register_api(cards_api.blueprint)
         app.register_api(transit_api.blueprint)
         app.register_api(payments_api.blueprint)
         app.register_api(health_api.federation)

@@ -36,6 +36,7 @@ from card.cards.queries import (
     live_card,
 )
 from card.cards.rules import (
+    PRINTED_LIFE,
     RESIDENT_REASONS,
     AlreadyHasCard,
     BlockReason,
@@ -48,6 +49,7 @@ from card.cards.rules import (
 )
 
 __all__ = [
+    "PRINTED_LIFE",
     "RESIDENT_REASONS",
     "AlreadyHasCard",
     "BlockReason",

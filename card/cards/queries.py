@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from app.kernel.city import city_of
@@ -151,6 +151,19 @@ def deny_current(session: Session) -> DenyList:
     for delta in deny_deltas(session, current.seq):
         current = current.apply(delta)
     return current
+
+
+def status_indexes(session: Session) -> int:
+    """One more than the highest status index given out so far."""
+    highest = session.execute(
+        select(
+            func.greatest(
+                select(func.max(CardRow.status_index)).scalar_subquery(),
+                select(func.max(CardDevice.status_index)).scalar_subquery(),
+            )
+        )
+    ).scalar_one()
+    return int(highest or 0) + 1
 
 
 def deny_part(session: Session, since: int | None = None) -> dict[str, object]:

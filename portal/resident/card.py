@@ -16,6 +16,7 @@ from app.web.auth import Role, allow, principal
 from app.web.db import settings, transaction
 from app.web.i18n import DEFAULT, language, translate
 from card import cards, ledger, partners
+from card.credentials import Use
 from portal.kit import cards as shown
 from portal.kit import qr
 from services import people
@@ -87,6 +88,7 @@ def show() -> str:
         code = _code(session, found) if found is not None and found.status is cards.Status.ACTIVE else None
         name = people.get(session, holder_id).called(language())
         others = [card for card in cards.cards_of(session, holder_id) if found is None or card.id != found.id]
+        phones = [one for one in cards.devices_of(session, found.id) if not one.kept_here] if found is not None else []
     return render_template(
         "resident/card/show.html",
         card=shown.face(found) if found else None,
@@ -96,6 +98,7 @@ def show() -> str:
         movements=shown.movements(lines),
         entitlements=[shown.entitlement(one, names) for one in held],
         others=[shown.face(card) for card in others],
+        phones=[one for one in phones if one.ended_at is None],
         renew_seconds=RENEW_SECONDS,
     )
 
@@ -201,6 +204,33 @@ def replace(card_id: UUID) -> AnyResponse:
         cards.replace(session, card_id=_own(session, card_id).id, by=principal().actor, now=clock.now())
     flash(gettext("You have a new card with a new number. Your money and your entitlements came along."), "success")
     return redirect(url_for("card.show"), 303)
+
+
+@blueprint.post("/<uuid:card_id>/phones/<uuid:device_id>/block")
+@allow(Role.RESIDENT)
+def block_phone(card_id: UUID, device_id: UUID) -> AnyResponse:
+    """A phone was lost: its codes are denied, the card stays good."""
+    with transaction() as session:
+        card = _own(session, card_id)
+        if device_id not in [one.id for one in cards.devices_of(session, card.id)]:
+            raise cards.UnknownCard
+        cards.block_device(session, device_id=device_id, by=principal().actor, now=clock.now())
+    flash(gettext("That phone is blocked. Your card stays good: use it on another phone."), "success")
+    return redirect(url_for("card.show"), 303)
+
+
+@blueprint.get("/<uuid:card_id>/print")
+@allow(Role.RESIDENT)
+def printed(card_id: UUID) -> str:
+    """A sheet for desks and inspectors: it says who the card stands for and opens no gate."""
+    now = clock.now()
+    with transaction() as session:
+        card = _own(session, card_id)
+        text = cards.one_layer(session, card_id=card.id, use=Use.PRINTED, now=now)
+        name = people.get(session, card.holder_id).called(language())
+    return render_template(
+        "resident/card/print.html", card=shown.face(card), drawing=qr.draw(text), holder=name, until=now + cards.PRINTED_LIFE
+    )
 
 
 @blueprint.post("/<uuid:card_id>/activate")

@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask.testing import FlaskClient
 
 from app.kernel import clock
@@ -14,7 +15,7 @@ from app.kernel.ids import new_id
 from app.kernel.signing import Purpose
 from app.web.auth import Role
 from card import cards, ledger
-from card.credentials import CredentialRefused, Presentation, Reason, numbers, verify
+from card.credentials import CredentialRefused, Presentation, Reason, numbers, raw_public, to_base64url, verify
 from tests import signing_in
 from tests.web.strictly import parse
 
@@ -170,6 +171,37 @@ def test_a_plastic_card_is_activated_when_it_arrives(client: FlaskClient, databa
     assert client.post(f"/me/card/{plastic.id}/activate").status_code == 303
     with database.transaction() as session:
         assert cards.get(session, plastic.id).status is cards.Status.ACTIVE
+
+
+def test_a_lost_phone_is_blocked_from_anywhere_and_the_card_stays(
+    client: FlaskClient, database: Database, holder: UUID
+) -> None:
+    card = give_card(database, holder)
+    key = raw_public(Ed25519PrivateKey.generate().public_key())
+    bound = client.post("/me/card/phone", json={"public_key": to_base64url(key)})
+    assert bound.get_json()["number"] == card.number
+    with database.transaction() as session:
+        (phone,) = cards.devices_of(session, card.id)
+    assert "I lost this phone: block it" in page(client)
+    assert client.post(f"/me/card/{card.id}/phones/{card.id}/block").status_code == 404
+    assert client.post(f"/me/card/{card.id}/phones/{phone.id}/block").status_code == 303
+    with database.transaction() as session:
+        cards.publish_deny_list(session, now=clock.now())
+        assert phone.status_index in cards.deny_current(session)
+        assert cards.get(session, card.id).status is cards.Status.ACTIVE
+    assert "I lost this phone" not in page(client)
+    assert client.post("/me/card/phone", json={"public_key": to_base64url(key)}).status_code == 409
+
+
+@pytest.mark.parametrize("body", [{}, {"public_key": "x"}, {"public_key": "A" * 200}, {"public_key": 7}])
+def test_what_is_no_key_is_not_bound(client: FlaskClient, database: Database, holder: UUID, body: dict[str, object]) -> None:
+    give_card(database, holder)
+    assert client.post("/me/card/phone", json=body, headers={"Accept": "application/json"}).status_code == 422
+
+
+def test_a_printed_card_is_for_desks(client: FlaskClient, database: Database, holder: UUID) -> None:
+    card = give_card(database, holder)
+    assert "It opens no gate" in page(client, f"/me/card/{card.id}/print")
 
 
 def test_only_residents_have_a_card_page(client: FlaskClient, database: Database) -> None:

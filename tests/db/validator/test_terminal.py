@@ -23,7 +23,7 @@ from card.validator import CityRefused, CityUnreachable, NotEnrolled, Terminal
 from card.validator.__main__ import main
 from card.validator.journal import Journal
 from card.validator.terminal import device_ms
-from tests.unit.validator.small_city import SENIOR, SmallCity, serving
+from tests.db.validator.small_city import SENIOR, SmallCity, serving
 
 ROOT = Path(__file__).parents[3]
 

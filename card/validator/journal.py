@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS shown (replay_key BLOB PRIMARY KEY, counter INTEGER N
 CREATE TABLE IF NOT EXISTS card (
     number TEXT PRIMARY KEY, accepted_ms INTEGER NOT NULL, kind TEXT NOT NULL, first_sync INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS card_first ON card (first_sync);
 CREATE TABLE IF NOT EXISTS deny (city TEXT PRIMARY KEY, seq INTEGER NOT NULL, digest BLOB NOT NULL, denied BLOB NOT NULL);
 """
 
@@ -98,20 +99,21 @@ class Journal:
             "INSERT INTO fact VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value", (name, cbor.write(value))
         )
 
-    def memory(self, *, number: str, replay_key: bytes, sync: int) -> Memory:
-        """What is remembered of a card; ``sync`` counts the syncs so far."""
+    def memory(self, *, number: str, replay_key: bytes, sync: int, most: int) -> Memory:
+        """What is remembered of a card. ``sync`` counts the syncs so far; new cards are counted up to ``most``."""
         counter = self._db.execute("SELECT counter FROM shown WHERE replay_key = ?", (replay_key,)).fetchone()
         card = self._db.execute("SELECT accepted_ms, kind FROM card WHERE number = ?", (number,)).fetchone()
-        (fresh,) = self._db.execute("SELECT count(*) FROM card WHERE first_sync = ?", (sync,)).fetchone()
+        query = "SELECT count(*) FROM (SELECT 1 FROM card WHERE first_sync = ? LIMIT ?)"
+        (risked,) = self._db.execute(query, (sync, most)).fetchone()
         return Memory(
             counter=counter[0] if counter else None,
             accepted_at=datetime.fromtimestamp(card[0] / 1000, tz=UTC) if card else None,
             accepted_kind=TapKind(card[1]) if card else None,
-            first_seen_since_sync=fresh,
+            first_seen_since_sync=risked,
         )
 
     def accept(self, *, number: str, replay_key: bytes, counter: int, at_ms: int, kind: TapKind, sync: int) -> None:
-        """Remember that the card passed."""
+        """Remember that the card passed. ``sync`` is -1 unless it was taken at a risk, new and with an old list."""
         self._db.execute(
             "INSERT INTO shown VALUES (?, ?) ON CONFLICT (replay_key) DO UPDATE SET counter = max(counter, excluded.counter)",
             (replay_key, counter),

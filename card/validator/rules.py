@@ -83,7 +83,7 @@ class Memory:
     counter: int | None = None  # the highest accepted counter of the key
     accepted_at: datetime | None = None
     accepted_kind: TapKind | None = None
-    first_seen_since_sync: int = 0  # how many cards never seen before were accepted since the last sync
+    first_seen_since_sync: int = 0  # new cards accepted with an old list since the last sync, up to the limit
 
     @property
     def known(self) -> bool:

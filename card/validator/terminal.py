@@ -256,6 +256,7 @@ class Terminal:
         shown: Presentation | None = None
         reason: Reason | None = None
         usable: tuple[Entitlement, ...] = ()
+        staleness = Staleness.BEYOND
         raw = b""
         mode = str(loaded.bundle.terminal.get("mode") or "both") if loaded else "both"
         kind = rules.kind_of(mode, Memory(), asked)
@@ -266,16 +267,19 @@ class Terminal:
             reason = refusal.reason
         else:
             assert loaded is not None, "without a bundle nothing verifies"
-            memory = self.journal.memory(number=shown.number, replay_key=shown.replay_key, sync=syncs)
+            memory = self.journal.memory(
+                number=shown.number, replay_key=shown.replay_key, sync=syncs, most=loaded.risk.first_seen_limit
+            )
             kind = rules.kind_of(mode, memory, asked)
             usable = rules.usable(shown, city=loaded.bundle.city, on=now.astimezone(CHINA).date())
+            staleness = self._staleness(loaded, now)
             reason = rules.judge(
                 shown,
                 denied=_denied(loaded, shown),
                 memory=memory,
                 kind=kind,
                 now=now,
-                staleness=self._staleness(loaded, now),
+                staleness=staleness,
                 risk=loaded.risk,
                 entitlements=usable,
             )
@@ -310,7 +314,7 @@ class Terminal:
                 counter=rules.counter_of(shown),
                 at_ms=device_at + skew_ms,
                 kind=kind,
-                sync=syncs,
+                sync=-1 if staleness is Staleness.FRESH else syncs,
             )
         return Outcome(
             decision=decision,

@@ -142,6 +142,24 @@ def test_the_network_is_off_for_hours(
     gate.close()
 
 
+def test_only_new_cards_taken_with_an_old_list_count_against_the_limit(city: SmallCity, tmp_path: Path) -> None:
+    city.risk = {"first_seen_limit": 1}
+    ahead = 0
+    gate = Terminal(tmp_path / "gate", clock_ms=lambda: device_ms() + ahead)
+    gate.enrol(city.address, "once")
+    gate.sync()
+    regulars = [city.phone(serial) for serial in range(3)]
+    assert [gate.decide(phone.show()).reason for phone in regulars] == [None] * 3
+    ahead = 2 * 3_600_000
+    at = datetime.now(UTC) + timedelta(hours=2)
+    assert gate.decide(city.phone(10).show(at=at)).reason is None
+    assert gate.decide(city.phone(11).show(at=at)).reason is Reason.FIRST_SEEN_LIMIT
+    assert gate.decide(regulars[0].show(at=at)).reason is None
+    ahead = 0
+    gate.sync()  # a fresh list starts the count again
+    gate.close()
+
+
 @pytest.mark.parametrize(("offset_s", "reason"), [(-100, None), (100, None), (-180, Reason.CLOCK_QUARANTINED)])
 def test_a_wrong_clock_is_corrected_up_to_two_minutes_and_then_quarantined(
     city: SmallCity, tmp_path: Path, offset_s: int, reason: Reason | None

@@ -50,6 +50,7 @@ OPEN_TO_MACHINES = {
     "/api/federation/list",  # OpenID Federation 1.0, 8.2
     "/api/federation/join",  # carries the city's self-signed statement
     "/api/federation/fhir/metadata",  # FHIR: the capability statement
+    "/api/cards/status-list",  # Token Status List: a bit an index, names nobody
     "/api/transit/terminals/enrol",  # carries a one-time token
     "/api/ledger/key",  # what the city has signed about its books is for everybody
     "/api/ledger/checkpoint",

@@ -199,9 +199,10 @@ def start_payment(session: Session, *, application_id: UUID, person_id: UUID, no
 
 def mark_paid(session: Session, payload: Json) -> None:
     """The handler of ``payment.settled``: a paid fee lets the case in. A payment for something else, or a repeat, is quiet."""
-    if payload["purpose"] != "service-fee":
+    kind, _, subject = str(payload["subject"]).partition(":")
+    if payload["purpose"] != payments.Purpose.SERVICE_FEE.value or kind != "application":
         return
-    found = queries.row(session, UUID(str(payload["subject"]).removeprefix("application:")), lock=True)
+    found = queries.row(session, UUID(subject), lock=True)
     if State(found.state) is not State.FEE_DUE:
         return
     if int(payload["amount_minor"]) < found.fee_minor:

@@ -115,11 +115,12 @@ def state(database: Database, case: UUID) -> State:
         return applications.case(session, case, now=MONDAY).state
 
 
-def test_a_card_is_applied_for_paid_corrected_decided_by_two_and_issued(database: Database) -> None:
+def test_a_card_is_applied_for_paid_corrected_decided_by_two_and_issued(database: Database) -> None:  # noqa: PLR0915  one story
     person, first, second = resident(database), officer(database), officer(database, Role.SUPERVISOR)
     case = submitted_card(database, person)
 
     pay(database, case, person, MONDAY, purpose="top-up")
+    pay(database, case, person, MONDAY, subject=f"card:{case}")
     pay(database, case, person, MONDAY, amount_minor=1999)
     assert state(database, case) is State.FEE_DUE
     pay(database, case, person, MONDAY)

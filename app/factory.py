@@ -20,6 +20,7 @@ from card.transit import api as transit_api
 from portal import kit
 from portal.hospital import desk as hospital_desk
 from portal.operator import console
+from portal.partner import clearing as partner_clearing
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
 from portal.resident import applications as applications_screen
@@ -35,7 +36,8 @@ from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
 from portal.staff import cards as staff_cards
-from portal.staff import cases
+from portal.staff import cases, hub
+from portal.staff import clearing as staff_clearing
 from portal.staff import filings as staff_filings
 from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
@@ -107,3 +109,8 @@ def register(app: OpenAPI, settings: Settings) -> None:
     app.register_api(clearing_api.blueprint)
     for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):
         app.register_blueprint(shared.blueprint)
+    app.register_blueprint(staff_clearing.blueprint)
+    if settings.is_hub:
+        app.register_blueprint(hub.blueprint)
+    else:
+        app.register_blueprint(partner_clearing.blueprint)

@@ -277,7 +277,7 @@ def disputes(session: Session, *, partner: str | None = None, limit: int = 50) -
     query = select(DisputeRow).order_by(DisputeRow.moved_at.desc(), DisputeRow.id.desc()).limit(limit)
     if partner is not None:
         query = query.where((DisputeRow.claimant == partner) | (DisputeRow.respondent == partner))
-    return [_copy(Dispute, row, state=DisputeState(row.state), moves=()) for row in session.scalars(query)]
+    return [_dispute(session, row) for row in session.scalars(query)]
 
 
 def dispute(session: Session, dispute_id: UUID) -> Dispute:
@@ -288,17 +288,22 @@ def dispute(session: Session, dispute_id: UUID) -> Dispute:
     history = session.scalars(
         select(DisputeMoveRow).where(DisputeMoveRow.dispute_id == dispute_id).order_by(DisputeMoveRow.number)
     )
+    moves = tuple(_copy(DisputeMove, move, move=Move(move.move), state=DisputeState(move.state)) for move in history)
+    return _dispute(session, row, moves)
+
+
+def _dispute(session: Session, row: DisputeRow, history: tuple[DisputeMove, ...] = ()) -> Dispute:
     own = partners.own_city(session).code
     by = {row.claimant: Party.CLAIMANT, row.respondent: Party.RESPONDENT}.get(own, Party.HUB)
     state = DisputeState(row.state)
     ours = open_moves(state, by=by)
     money = [move for move in ours if step(state, move, by=by).money]
-    prepared = proposals(session, subject=f"dispute:{dispute_id}")
+    prepared = proposals(session, subject=f"dispute:{row.id}")
     found: Dispute = _copy(
         Dispute,
         row,
         state=state,
-        history=tuple(_copy(DisputeMove, move, move=Move(move.move), state=DisputeState(move.state)) for move in history),
+        history=history,
         moves=tuple(move for move in ours if move not in money),
         money_moves=tuple(money),
         waiting=prepared[0] if prepared else None,

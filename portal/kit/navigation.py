@@ -72,6 +72,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="staff_filings.show", label=msg("Treatment elsewhere")),
         Item(endpoint="staff_people.show", label=msg("Look a resident up")),
         Item(endpoint="staff_cards.find", label=msg("Cards")),
+        Item(endpoint="staff_clearing.index", label=msg("Clearing")),
         Item(endpoint="staff_ledger.chart", label=msg("The books")),
     ],
     Audience.OPERATOR: [
@@ -88,6 +89,12 @@ MENU: Final[dict[Audience, list[Item]]] = {
     ],
     Audience.PARTNER: [],
     Audience.HUB: [],
+    Audience.HOSPITAL: [],
+    Audience.PARTNER: [Item(endpoint="partner_clearing.index", label=msg("Clearing"))],
+    Audience.HUB: [
+        Item(endpoint="hub.index", label=msg("Positions")),
+        Item(endpoint="hub.directory", label=msg("Cities")),
+    ],
 }
 
 PLACES: Final = {
@@ -117,6 +124,9 @@ HOMES: Final = {
     Role.HOSPITAL: Audience.HOSPITAL,
     Role.PARTNER: Audience.PARTNER,
 }
+
+
+HUB_STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR)  # where this process is the hub
 
 
 def audience() -> Audience:
@@ -173,7 +183,7 @@ def homes() -> list[Link]:
     if who is None:
         return []
     found: dict[Audience, Link] = {}
-    for role, place in HOMES.items():
+    for role, place in (*HOMES.items(), *((role, Audience.HUB) for role in HUB_STAFF)):
         if role in who.roles and place not in found:
             first = next(iter(links(place)), None)
             if first:

@@ -10,6 +10,7 @@ from typing import Final
 from flask import Flask
 from pydantic_core import PydanticUndefined
 
+from app import models as models  # noqa: PLC0414  tables declare refusals too
 from app import wiring
 from app.kernel.errors import Refusal, all_refusals
 from app.kernel.settings import Settings

@@ -87,9 +87,6 @@ MENU: Final[dict[Audience, list[Item]]] = {
     Audience.HOSPITAL: [
         Item(endpoint="hospital_desk.show", label=msg("Hospital desk")),
     ],
-    Audience.PARTNER: [],
-    Audience.HUB: [],
-    Audience.HOSPITAL: [],
     Audience.PARTNER: [Item(endpoint="partner_clearing.index", label=msg("Clearing"))],
     Audience.HUB: [
         Item(endpoint="hub.index", label=msg("Positions")),

@@ -188,6 +188,27 @@ def balance(session: Session, account_id: AccountId) -> Balance:
     return Balance(posted_minor=posted, held_minor=0, available_minor=posted)
 
 
+def balance_at(session: Session, account_id: AccountId, instant: datetime) -> int:
+    """The booked balance of an account when everything up to ``instant`` (inclusive) was booked, in fen.
+
+    A guarded account's is read beside its last transfer by index, however long its history; an open account's is the sum of
+    its deltas up to then. Raises :class:`UnknownAccount`.
+    """
+    owner = account(session, account_id)
+    last = session.scalar(
+        select(LedgerBatch.batch_no)
+        .where(LedgerBatch.posted_at <= instant)
+        .order_by(LedgerBatch.posted_at.desc(), LedgerBatch.batch_no.desc())
+        .limit(1)
+    )
+    if last is None:
+        return 0
+    if not owner.guarded:
+        return _open_balance(session, account_id, before_batch=last + 1)
+    newest = _lines(session, account_id, (last + 1, -1), 1)
+    return int(newest[0].after_minor) if newest else 0
+
+
 def balances(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, int]:
     """The booked balance of each of ``ids`` in fen; an account that never moved has none of its own and is left out."""
     wanted = list(set(ids))

@@ -289,3 +289,13 @@ def test_any_reference_and_metadata_come_back_as_they_were(
     ledger.post(session, mixed, now=NOW)
     assert ledger.transfers_by_reference(session, text) == [paid, mixed[0]]
     assert [o.status.value for o in ledger.post(session, [paid, *mixed], now=NOW)] == ["repeated", "repeated", "refused"]
+
+
+def test_a_balance_is_known_at_any_instant(session: Session, purse: AccountId, metro: AccountId) -> None:
+    for minute in (1, 2, 3):
+        pair = [transfer(purse, metro, minute), transfer(purse, metro, 10)]
+        ledger.post_all(session, pair, now=NOW + timedelta(minutes=minute))
+    for seconds, spent in ((-1, None), (0, 0), (59, 0), (60, 11), (119, 11), (120, 23), (180, 36), (10_000, 36)):
+        instant = NOW + timedelta(seconds=seconds)
+        found = [ledger.balance_at(session, account, instant) for account in (purse, metro)]
+        assert found == ([0, 0] if spent is None else [500 - spent, spent]), seconds

@@ -1,5 +1,7 @@
 """The books on screen: what staff see of accounts and transfers, and who may not see them."""
 
+import csv
+import io
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -87,6 +89,31 @@ def test_an_account_shows_its_statement_its_line_and_its_holds(officer: FlaskCli
     text = page(officer, f"/staff/ledger/find?q=purse:{HOLDER}")
     for seen in ("+¥50.00", "−¥3.50", "+¥1.00", "¥46.50", "Reversal", "<svg", "¥1.00 until 22 November 2026, 15:00"):
         assert seen in text
+
+
+def test_a_statement_downloads_as_csv(officer: FlaskClient, books: Database) -> None:
+    with books.transaction() as session:
+        purse = ledger.account_id(session, f"purse:{HOLDER}")
+        metro = ledger.account_id(session, "operator:nanjing-metro")
+        sly = Transfer(
+            id=ids.new_id(),
+            debit=metro,
+            credit=purse,
+            amount_minor=5,
+            code=TransferCode.CORRECTION,
+            event_at=NOW,
+            reference="=1+1",
+        )
+        ledger.post_all(session, [sly], now=NOW + timedelta(hours=1))
+    answer = officer.get(f"/staff/ledger/account/{purse}/statement.csv")
+    assert answer.content_type == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["code"], row["reference"], row["amount"], row["balance_after"]) for row in rows] == [
+        ("correction", "'=1+1", "0.05", "47.55"),
+        ("reversal", "journey:1", "1.00", "47.50"),
+        ("fare", "journey:1", "-3.50", "46.50"),
+        ("top-up", "payment:1", "50.00", "50.00"),
+    ]
 
 
 @pytest.mark.parametrize("asked", [str(FARE), str(FARE).upper(), f" {FARE} "])

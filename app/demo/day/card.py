@@ -58,7 +58,7 @@ def apply(cast: Cast, lin: Visitor) -> str:
     cast.diary.note("page by page, each saved as she went; a photo handed in")
     pay(lin)
     case = lin_application(lin)
-    until(lin, case, "Waiting for an officer")
+    until(lin, case, "An officer looks at your answers")
     lin.shoot("application")
     cast.diary.note(f"the fee is paid; the case is with the city ({case.rsplit('/', 1)[1]})", case=case)
     return case

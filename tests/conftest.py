@@ -2,6 +2,8 @@
 
 import base64
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,16 +39,21 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> str:
+def server_url(worker_id: str) -> Iterator[str]:
     """Address of the test server's maintenance database (one server a test worker)."""
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
-        return given
-    server = postgres.start(tmp_path_factory.getbasetemp() / f"pg-{worker_id}")
+        yield given
+        return
+    folder = Path(tempfile.mkdtemp(prefix=f"city-{worker_id}-"))  # pytest's own folders are cleared by later runs
+    server = postgres.start(folder / "postgres")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")  # tests that need durability say so and start their own
+        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # tests that need durability start their own
+            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
         connection.execute("SELECT pg_reload_conf()")
-    return str(server.get_uri())
+    yield str(server.get_uri())
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def with_database(url: str, name: str) -> str:

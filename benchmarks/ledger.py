@@ -142,7 +142,7 @@ def copying(url: str, *, size: int, batches: int) -> float:
 
 def singles(post: Callable[[Transfer], None], *, callers: int, each: int, purse: range, operator: range) -> tuple[float, float]:
     """(posts a second, 99th percentile in ms) of ``callers`` threads that each post one transfer at a time."""
-    chance = random.Random(7)
+    chance = random.Random()
     work = [batch(chance, each, purse=purse, operator=operator, hot=False) for _ in range(callers)]
 
     def call(mine: list[Transfer]) -> list[float]:
@@ -157,6 +157,26 @@ def singles(post: Callable[[Transfer], None], *, callers: int, each: int, purse:
     with ThreadPoolExecutor(callers) as pool:
         times = sorted(took for found in pool.map(call, work) for took in found)
     return len(times) / (time.perf_counter() - begun), times[int(len(times) * 0.99)] * 1000
+
+
+def gathered(url: str, *, callers: int, places: dict) -> dict[str, tuple[float, float]]:
+    """The same single posts through one ``Poster``, and by callers that each commit alone."""
+    database = Database(url, role="city_app", pool_size=callers)
+    poster = ledger.Poster(database)
+
+    def alone(transfer: Transfer) -> None:
+        with database.transaction() as session:
+            ledger.post(session, [transfer], now=NOW)
+
+    facts = {"callers": callers, "each": 40, "purse": range(*places["purse"]), "operator": range(*places["operator"])}
+    singles(lambda transfer: poster.post([transfer], timeout_seconds=60), **facts)  # connections and caches are warm after it
+    found = {
+        "through the poster": singles(lambda transfer: poster.post([transfer], timeout_seconds=60), **facts),
+        "each committing alone": singles(alone, **facts),
+    }
+    poster.close()
+    database.close()
+    return found
 
 
 def bytes_each(url: str) -> float:
@@ -177,6 +197,7 @@ def main() -> None:
     parser.add_argument("--operators", type=int, default=20)
     parser.add_argument("--size", type=int, default=2000, help="transfers a batch")
     parser.add_argument("--batches", type=int, default=25, help="batches a writer and round")
+    parser.add_argument("--callers", type=int, default=32, help="callers of single posts")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the server keeps its files; a temporary folder if not given"
@@ -213,6 +234,9 @@ def main() -> None:
             median(lambda: posting(url, writers=2, hot=False, refusals=0.05, **work)),
         )
         show("bytes a transfer, indexes included", bytes_each(url))
+        for name, (rate, worst) in gathered(url, callers=asked.callers, places=places).items():
+            show(f"{asked.callers} callers, {name}, posts a second", rate)
+            show(f"{asked.callers} callers, {name}, 99th percentile in ms", worst)
 
 
 if __name__ == "__main__":

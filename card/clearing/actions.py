@@ -199,6 +199,7 @@ def book_claim(session: Session, payload: Json, *, now: datetime) -> None:
         reference=charge.reference,
     )
     ledger.post_all(session, [transfer], now=now)
+    _note(session, charge, Side.CLAIM, RecordState.WAITING, now=now)  # at once: the next file may be cut in this second
     outbox.emit(session, "charge.foreign", charge.document, at=now)
 
 

@@ -196,12 +196,12 @@ def _standing(form: Element) -> Iterator[tuple[str, str]]:
 
 @dataclass
 class BrowserVisitor:
-    """A real Chromium, driven through Playwright; pictures go to ``pictures``."""
+    """A real Chromium, driven through Playwright; pictures go to ``pictures``, and ``look`` sees each page that has one."""
 
     base: str
     page: "Page"
     pictures: Path
-    on_page: Callable[["Page"], None] = lambda _: None
+    look: Callable[["Page"], None] = lambda _: None
 
     @property
     def address(self) -> str:
@@ -211,7 +211,6 @@ class BrowserVisitor:
     def _arrived(self, status: int | None) -> None:
         if status is not None and status >= 400:  # noqa: PLR2004
             raise Lost(f"{status} at {self.address}: {self.text()[:300]}")
-        self.on_page(self.page)
 
     def open(self, path: str) -> None:
         """Go to a path."""
@@ -241,6 +240,8 @@ class BrowserVisitor:
                 buttons = buttons.filter(has_text=re.compile(press))
             if not buttons.count():
                 continue
+            for summary in candidate.locator("xpath=ancestor::details[not(@open)]/summary").all():
+                summary.click()
             for field_name, given in wanted.items():
                 _fill(candidate, field_name, given)
             with self.page.expect_navigation() as navigation:
@@ -274,9 +275,10 @@ class BrowserVisitor:
         return response.body()
 
     def shoot(self, name: str) -> None:
-        """Keep a picture of the whole page."""
+        """Keep a picture of the whole page, and have it looked at."""
         self.pictures.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=self.pictures / f"{name}.png", full_page=True)
+        self.look(self.page)
 
 
 def _fill(form: "Locator", name: str, given: Value) -> None:
@@ -286,7 +288,9 @@ def _fill(form: "Locator", name: str, given: Value) -> None:
         upload: Any = {"name": given.name, "mimeType": given.media_type, "buffer": given.content}
         field_.first.set_input_files(upload)
     elif kind in ("radio", "checkbox"):
-        form.locator(f'[name="{name}"][value="{given}"]').check(force=True)
+        box = form.locator(f'[name="{name}"][value="{given}"]')
+        if not box.is_checked():
+            form.locator(f'label[for="{box.get_attribute("id")}"]').click()  # what a person clicks: the box itself is drawn
     elif kind.startswith("select"):
         field_.first.select_option(given)
     elif kind != "hidden":

@@ -58,7 +58,7 @@ def dispute(cast: Cast, officer: Visitor, home: Visitor) -> None:
     until(home, "/staff/clearing", "asked|inquiry|Inquiry|Asked")
     home.shoot("clearing-issuer")
     home.follow(r"/staff/clearing/disputes/")
-    home.send({"note": "The signature verifies: we pay.", "move": "credit-adjustment"}, form="/moves")
+    home.send({"note": "The signature verifies: we pay.", "move": "credit-adjustment", "given": "4.50"}, form="/moves")
     path = re.sub(r"^https?://[^/]+", "", home.address)
     supervisor = cast(NANJING, "supervisor")
     supervisor.open(path)

@@ -4,6 +4,7 @@ Catalogues are ``.po`` files, one per audience under ``portal/translations/<audi
 start: there is no compiled copy that could be stale.
 """
 
+import tomllib
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -13,7 +14,7 @@ from babel.core import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_babel import Babel, Domain, get_locale, gettext
 
 LANGUAGES: Final = ("zh_Hans_CN", "en")
@@ -22,23 +23,42 @@ COOKIE: Final = "language"
 TRANSLATIONS: Final = Path(__file__).parents[2] / "portal" / "translations"
 
 
-def load(language: str, root: Path = TRANSLATIONS) -> Translations:
-    """All catalogues of one language merged; a later audience may not change a sentence of an earlier one."""
+@cache
+def _read(path: Path, language: str) -> Translations:
+    with path.open("rb") as file:
+        compiled = BytesIO()
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def load(language: str, root: Path = TRANSLATIONS, *, first: str = "") -> Translations:
+    """All catalogues of one language merged; the words of the catalogue ``first`` win, those of ``domain`` yield."""
     merged = Translations()
-    for path in sorted(root.glob(f"*/{language}/LC_MESSAGES/messages.po")):
-        with path.open("rb") as file:
-            compiled = BytesIO()
-            write_mo(compiled, read_po(file, locale=language))
-        compiled.seek(0)
-        one = Translations(compiled)
+    found = {path.parts[-4]: path for path in root.glob(f"*/{language}/LC_MESSAGES/messages.po")}
+    for name in sorted(found, key=lambda name: (name == first, name != "domain", name)):
+        one = _read(found[name], language)
         merged.merge(one)
         merged.plural = one.plural  # merging keeps the sentences and forgets how they are counted
     return merged
 
 
 @cache
-def _catalogue(language: str) -> Translations:
-    return load(language)
+def _catalogue(language: str, first: str = "") -> Translations:
+    return load(language, first=first)
+
+
+@cache
+def rooms() -> dict[str, str]:
+    """Whose words win where: the catalogue of each room, by its module (``portal/translations/rooms.toml``)."""
+    return {str(room): str(name) for room, name in tomllib.loads((TRANSLATIONS / "rooms.toml").read_text()).items()}
+
+
+def _room() -> str:
+    """The catalogue that is asked first on this page."""
+    view = current_app.view_functions.get(request.endpoint or "") if has_request_context() else None
+    module = getattr(view, "__module__", "")
+    return rooms().get(module) or rooms().get(module.rpartition(".")[0], "")
 
 
 def in_language(language: str, message: str) -> str:
@@ -47,15 +67,11 @@ def in_language(language: str, message: str) -> str:
 
 
 class MemoryDomain(Domain):
-    """A gettext domain whose catalogues were read once at start."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loaded = {language: _catalogue(language) for language in LANGUAGES}
+    """A gettext domain whose catalogues are read once."""
 
     def get_translations(self) -> Translations:
-        """The catalogue of this request's language."""
-        return self._loaded[language()]
+        """The catalogue of this request's language, with the words of this page's room first."""
+        return _catalogue(language(), _room())
 
 
 def choose() -> str:

@@ -7,7 +7,7 @@ import pytest
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.pofile import read_po
 
-from app.web.i18n import TRANSLATIONS
+from app.web.i18n import TRANSLATIONS, load, rooms
 
 ROOT = Path(__file__).parents[2]
 KEYWORDS = {**DEFAULT_KEYWORDS, "msg": None, "lazy_gettext": None}
@@ -71,3 +71,15 @@ def test_no_sentence_is_marked_with_a_formatted_string(folder: str) -> None:
                     f"{path.relative_to(ROOT)}:{node.lineno}" for part in node.args[:1] if isinstance(part, ast.JoinedStr)
                 ]
     assert wrong == []
+
+
+def test_a_short_word_means_what_its_room_means_by_it() -> None:
+    clearing, hall = load("zh_Hans_CN", first="federation"), load("zh_Hans_CN", first="services")
+    assert (clearing.gettext("Decided"), hall.gettext("Decided")) == ("决定时间", "已办结")
+
+
+def test_every_room_that_has_words_of_its_own_exists() -> None:
+    for room, catalogue in rooms().items():
+        place = ROOT / room.replace(".", "/")
+        assert place.is_dir() or place.with_suffix(".py").is_file(), room
+        assert (TRANSLATIONS / catalogue).is_dir(), catalogue

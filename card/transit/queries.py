@@ -369,7 +369,7 @@ def foreign_rides(session: Session, card_numbers: Iterable[str], *, limit: int =
     rows = session.scalars(
         select(PresentmentIn)
         .where(PresentmentIn.claim["card_number"].astext.in_(list(card_numbers)))
-        .order_by(PresentmentIn.id.desc())
+        .order_by(PresentmentIn.received_at.desc(), PresentmentIn.id.desc())
         .limit(limit)
     )
     return [(row.claim, row.answer) for row in rows]

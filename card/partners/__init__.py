@@ -5,7 +5,7 @@ hub's key once, at install; everything else is resolved along the chain and refr
 HTTP Message Signatures (RFC 9421) in both directions and are kept.
 """
 
-from card.partners.actions import admit, own_configuration, refuse, request_join, suspend
+from card.partners.actions import admit, own_configuration, refuse, request_join, suspend, withdraw
 from card.partners.api import authenticate, install
 from card.partners.gateway import ask_to_join, refresh, send
 from card.partners.identity import TrustAnchorMissing, of_settings
@@ -62,4 +62,5 @@ __all__ = [
     "sign_document",
     "suspend",
     "verify_document",
+    "withdraw",
 ]

@@ -103,6 +103,11 @@ def suspend(session: Session, *, code: str, by: str, now: datetime) -> None:
     _decide(session, code=code, new=State.SUSPENDED, by=by, now=now)
 
 
+def withdraw(session: Session, *, code: str, by: str, now: datetime) -> None:
+    """Take a city out of the registry until it asks to join again, as one does that lost its federation key."""
+    _decide(session, code=code, new=State.WITHDRAWN, by=by, now=now)
+
+
 def _decide(session: Session, *, code: str, new: State, by: str, now: datetime) -> None:
     _hub(session)
     row = session.get(Partner, code, with_for_update=True)

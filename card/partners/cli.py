@@ -43,6 +43,24 @@ def admit(code: str) -> None:
     click.echo(f"{code} is admitted")
 
 
+@federation.command("suspend")
+@click.argument("code")
+def suspend(code: str) -> None:
+    """On the hub: stop believing a city, until it is admitted again."""
+    with _database().transaction() as session:
+        actions.suspend(session, code=code, by="system", now=clock.now())
+    click.echo(f"{code} is suspended")
+
+
+@federation.command("withdraw")
+@click.argument("code")
+def withdraw(code: str) -> None:
+    """On the hub: take a city out, until it asks to join again (with other keys, where it lost its own)."""
+    with _database().transaction() as session:
+        actions.withdraw(session, code=code, by="system", now=clock.now())
+    click.echo(f"{code} is withdrawn")
+
+
 @federation.command("refresh")
 def refresh() -> None:
     """Resolve every partner along the chain now."""

@@ -129,7 +129,7 @@ def correct(cast: Cast, case: str) -> None:
 
 def collect(cast: Cast, lin: Visitor, case: str) -> None:
     """The decision, its public check, and the card."""
-    until(lin, case, "signed decision")
+    until(lin, case, "Download the signed decision")
     lin.shoot("application-approved")
     pdf = lin.fetch(f"{case}/decision.pdf")
     assert pdf.startswith(b"%PDF"), "the decision is a PDF"

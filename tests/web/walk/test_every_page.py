@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from app.demo.cities import NANJING
 from app.demo.scene import people as cast
 from app.kernel.db import Database
+from app.web import i18n
 from app.web.auth import Caller, Principal, access_of, principal_or_none
 from app.web.i18n import DEFAULT
 from tests.signing_in import enter
@@ -114,10 +115,11 @@ def walk(app: Flask, client: FlaskClient, language: str) -> list[str]:
 
 
 @pytest.fixture
-def unheard(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Unheard:
-    """What the Chinese catalogue is asked and cannot say."""
+def unheard(monkeypatch: pytest.MonkeyPatch) -> Unheard:
+    """What the Chinese catalogues, each with its room's words first, are asked and cannot say."""
     listening = Unheard()
-    monkeypatch.setattr(app.extensions["babel"].instance.domain_instance._loaded[DEFAULT], "_fallback", listening)
+    for room in {"", *i18n.rooms().values()}:
+        monkeypatch.setattr(i18n._catalogue(DEFAULT, room), "_fallback", listening)
     return listening
 
 

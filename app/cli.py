@@ -11,9 +11,9 @@ from alembic import command
 from flask import Flask, current_app
 from flask.cli import with_appcontext
 
-from app import migrate, reference, wiring
+from app import logins, migrate, reference, wiring
 from app.kernel import clock, outbox
-from app.kernel.db import Database
+from app.kernel.db import Database, Right
 from app.kernel.settings import Settings
 from app.web.oauth.cli import group as clients
 from card import ledger
@@ -39,6 +39,7 @@ def worker_command(once: bool) -> None:
     """Deliver events and run the scheduled jobs until told to stop."""
     database = cast("Database", current_app.extensions["database"])
     settings = cast("Settings", current_app.extensions["settings"])
+    seen_as = {Right.APPLICATION: database, Right.SEALER: Database.of(settings, Right.SEALER)}
     stop = Event()
     if not once:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -49,7 +50,7 @@ def worker_command(once: bool) -> None:
         for job in wiring.JOBS:
             if due[job.name] <= clock.now():
                 due[job.name] = clock.now() + timedelta(seconds=job.every_seconds)
-                _run(job, database, settings)
+                _run(job, seen_as[job.right], settings)
         if once:
             return
         if not busy:
@@ -60,9 +61,8 @@ def worker_command(once: bool) -> None:
 @with_appcontext
 def check_books_command() -> None:
     """Prove that every balance is the sum of its entries and that everything sums to zero; fail with what is wrong."""
-    database = cast("Database", current_app.extensions["database"])
     settings = cast("Settings", current_app.extensions["settings"])
-    with database.transaction() as session:
+    with Database.of(settings, Right.REPORTS).transaction() as session:
         report = ledger.check_books(session)
         report.findings.extend(ledger.check_proofs(session))
     for finding in report.findings:
@@ -71,6 +71,15 @@ def check_books_command() -> None:
     if not report.right:
         raise click.ClickException(f"the books of {settings.city_code} are WRONG: {len(report.findings)} findings in {scope}")
     click.echo(f"the books of {settings.city_code} are right: {scope}, {report.took.total_seconds():.2f} s")
+
+
+@click.command("logins")
+@with_appcontext
+def logins_command() -> None:
+    """Make a database login for the application, the sealer and the reports, and print their settings; run as the owner."""
+    settings = cast("Settings", current_app.extensions["settings"])
+    for setting, url in logins.make(settings.database_url, city_code=settings.city_code).items():
+        click.echo(f"{setting}={url}")
 
 
 @click.command("reference")
@@ -107,6 +116,7 @@ def install(app: Flask) -> None:
     app.cli.add_command(clients)
     app.cli.add_command(payments)
     app.cli.add_command(check_books_command)
+    app.cli.add_command(logins_command)
     app.cli.add_command(reference_command)
     app.cli.add_command(federation)
     for transit_command in TRANSIT_COMMANDS:

@@ -6,7 +6,7 @@ from jinja2 import ChoiceLoader, PackageLoader, PrefixLoader
 
 from app import cli
 from app.kernel import city, logs
-from app.kernel.db import Database
+from app.kernel.db import Database, Right
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, oauth, problems, security
@@ -64,9 +64,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     govuk = PrefixLoader({"govuk_frontend_jinja": PackageLoader("govuk_frontend_jinja")})
     app.jinja_env.loader = ChoiceLoader([DispatchingJinjaLoader(app), govuk])
     app.extensions["settings"] = settings
-    app.extensions["database"] = database or Database(
-        settings.database_url, role=settings.database_application_role, pool_size=settings.database_pool_size
-    )
+    app.extensions["database"] = database or Database.of(settings, Right.APPLICATION)
     equip(app.extensions["database"], sealer_from(settings))
     city.equip(app.extensions["database"], city.city_from(settings))
     documents.equip(app.extensions["database"], settings)

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
-from app.kernel.db import Database, Json
+from app.kernel.db import Database, Json, Right
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
 from card import cards, clearing, transit
@@ -59,11 +59,15 @@ COURIERS: Final[dict[str, Courier]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Something the worker repeats: ``run(database, settings)`` every ``every_seconds``; each run is idempotent."""
+    """Something the worker repeats: ``run(database, settings)`` every ``every_seconds``; each run is idempotent.
+
+    ``database`` is the city's as those see it who live as ``right``.
+    """
 
     name: str
     every_seconds: int
     run: Callable[[Database, Settings], None]
+    right: Right = Right.APPLICATION
 
 
 JOBS: Final[tuple[Job, ...]] = (
@@ -72,8 +76,8 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
     Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
-    Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal),
-    Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers),
+    Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal, right=Right.SEALER),
+    Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers, right=Right.SEALER),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
     Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),

@@ -88,7 +88,7 @@ def writer(url: str, number: int, facts: dict, gate: tuple) -> None:
                 code=TransferCode.FARE,
                 event_at=NOW,
             )
-    database = Database(url, role="city_app", pool_size=1)
+    database = Database(url, pool_size=1)
     with database.transaction() as session:
         ledger.balance(session, AccountId(purse.start))
     ready.release()
@@ -161,7 +161,7 @@ def singles(post: Callable[[Transfer], None], *, callers: int, each: int, purse:
 
 def gathered(url: str, *, callers: int, places: dict) -> dict[str, tuple[float, float]]:
     """The same single posts through one ``Poster``, and by callers that each commit alone."""
-    database = Database(url, role="city_app", pool_size=callers)
+    database = Database(url, pool_size=callers)
     poster = ledger.Poster(database)
 
     def alone(transfer: Transfer) -> None:

@@ -93,7 +93,7 @@ def running(
                 public_url=f"http://localhost:{ports[code]}",
                 hub_url=f"http://localhost:{ports['320000']}",
             )
-            database = Database(settings.database_url, role="city_app", pool_size=5)
+            database = Database(settings.database_url, pool_size=5)
             stack.append(database.close)
             app = create_app(settings, database=database)
             app.config.update(TESTING=False, RATELIMIT_ENABLED=False, WTF_CSRF_ENABLED=False)

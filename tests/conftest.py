@@ -19,7 +19,7 @@ from app import migrate
 from app.demo import postgres
 from app.factory import create_app
 from app.kernel import city
-from app.kernel.db import Database
+from app.kernel.db import Database, Right
 from app.kernel.sealing import Sealer, equip
 from app.kernel.settings import Settings
 from app.web.security import limiter
@@ -97,9 +97,17 @@ def database_url(server_url: str, template: str, worker_id: str) -> str:
 @pytest.fixture
 def database(database_url: str, tmp_path: Path) -> Iterator[Database]:
     """The fresh database as the application sees it (its own, limited role)."""
-    opened = Database(database_url, role="city_app", pool_size=5)
+    opened = Database(database_url, pool_size=5)
     equip(opened, Sealer(FIELD_KEY))
     city.equip(opened, city.City(code="320100", keys_dir=tmp_path / "var" / "keys"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sealer(database_url: str) -> Iterator[Database]:
+    """The fresh database as the sealer sees it."""
+    opened = Database(database_url, right=Right.SEALER, pool_size=1)
     yield opened
     opened.close()
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from app.kernel.errors import Refusal
+from app.kernel.settings import Settings
 
 SCHEMAS: Final = ("app", "card", "services")
 
@@ -60,14 +62,35 @@ def psycopg_url(url: str) -> str:
     return url if "+" in scheme else f"postgresql+psycopg://{rest}"
 
 
+class Right(StrEnum):
+    """A role of the database: what those who live as it may do there is written in the migrations.
+
+    The owner, who migrates, is none of them.
+    """
+
+    APPLICATION = "city_app"  # reads and writes; appends to the books, never changes them
+    SEALER = "city_sealer"  # reads the books, appends seals and checkpoints
+    REPORTS = "city_reports"  # reads the books
+
+
 class Database:
     """The city's database as one process sees it."""
 
-    def __init__(self, url: str, *, role: str | None = None, pool_size: int = 10) -> None:
-        """Connect lazily to ``url``; take ``role`` for the life of every connection (``RESET ROLE`` returns to it)."""
+    @classmethod
+    def of(cls, settings: Settings, right: Right) -> "Database":
+        """The city's database for those who live as ``right``: by a login of their own where the settings name one."""
+        own = {
+            Right.APPLICATION: settings.database_application_url,
+            Right.SEALER: settings.database_sealer_url,
+            Right.REPORTS: settings.database_reports_url,
+        }[right]
+        pool_size = settings.database_pool_size if right is Right.APPLICATION else 1
+        return cls(own or settings.database_url, right=right, pool_size=pool_size)
+
+    def __init__(self, url: str, *, right: Right = Right.APPLICATION, pool_size: int = 10) -> None:
+        """Connect lazily to ``url``; live as ``right`` for the life of every connection (``RESET ROLE`` returns to it)."""
         options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
-        if role:
-            options += f" -c role={role}"
+        options += f" -c role={right.value}"
         self.engine: Engine = create_engine(
             psycopg_url(url),
             pool_size=pool_size,

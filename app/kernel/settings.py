@@ -25,10 +25,12 @@ class Settings(BaseSettings):
     hub_jwks_file: Path = Field(
         Path("hub.jwks.json"), description="The hub's public federation key (JWK set), pinned at install; relative to DATA_DIR."
     )
-    database_url: str = Field(description="PostgreSQL 15 or newer; the role must own the database.")
-    database_application_role: str = Field(
-        "city_app", description="The role the application takes after connecting: it cannot update or delete an entry."
+    database_url: str = Field(description="PostgreSQL 15 or newer; the login must own the database: migrations run as it.")
+    database_application_url: str = Field(
+        "", description="The application's own login (`flask logins`); empty: DATABASE_URL, living as the role city_app."
     )
+    database_sealer_url: str = Field("", description="The sealer's own login; empty: DATABASE_URL, living as city_sealer.")
+    database_reports_url: str = Field("", description="The reports' own login; empty: DATABASE_URL, living as city_reports.")
     database_pool_size: int = Field(10, ge=1, description="Connections each process may keep open.")
     data_dir: Path = Field(Path("var"), description="Where keys and uploaded files are kept.")
     secret_key: SecretStr = Field(description="Signs sessions and form tokens; at least 32 random bytes.")

@@ -84,7 +84,7 @@ def place(
 ) -> Iterator[Place]:
     url = fresh(server_url, template, f"access_{worker_id}")
     settings = make_settings(url, tmp_path_factory.mktemp("access"), city_code=PLACES[request.param])
-    database = Database(url, role="city_app", pool_size=2)
+    database = Database(url, pool_size=2)
     app = create_app(settings, database=database)
     app.config.update(TESTING=True, WTF_CSRF_ENABLED=False)
     limiter.enabled = False

@@ -81,7 +81,7 @@ def serve(database_url: str, tmp_path: Path) -> Iterator[Callable[..., City]]:
     running: list[tuple[object, Thread, Database]] = []
 
     def start(**changes: object) -> City:
-        database = Database(database_url, role="city_app", pool_size=8)
+        database = Database(database_url, pool_size=8)
         app = create_app(make_settings(database_url, tmp_path, **changes), database=database)
         app.config.update(RATELIMIT_ENABLED=False)
         server = make_server("127.0.0.1", 0, app, threaded=True)

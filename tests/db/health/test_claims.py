@@ -27,7 +27,7 @@ ADMITTED = date(2026, 11, 10)
 @pytest.fixture
 def suzhou(server_url: str, template: str, worker_id: str, tmp_path: Path) -> Iterator[Database]:
     """A second city, with its catalogue and hospital."""
-    opened = Database(fresh(server_url, template, f"suzhou_{worker_id}"), role="city_app", pool_size=3)
+    opened = Database(fresh(server_url, template, f"suzhou_{worker_id}"), pool_size=3)
     city.equip(opened, city.City(code="320500", keys_dir=tmp_path / "suzhou" / "keys"))
     with opened.transaction() as session:
         scene.hospital_of(session, "320500", now=NOW)

@@ -29,7 +29,7 @@ def key(tmp_path: Path) -> Key:
 
 
 @pytest.fixture
-def books(database: Database, key: Key) -> Database:
+def books(database: Database, sealer: Database, key: Key) -> Database:
     """Seven batches of one to four fares, sealed in three turns."""
     number = 0
     with database.transaction() as session:
@@ -41,7 +41,7 @@ def books(database: Database, key: Key) -> Database:
                 batch = [fare(bank, purse, number + n) for n in range(1 + number % 4)]
                 ledger.post(session, batch, now=NOW)
                 number += len(batch)
-        with database.transaction() as session:
+        with sealer.transaction() as session:
             assert proofs.seal(session, key=key, city_code=CITY, now=NOW) == turn
             assert proofs.seal(session, key=key, city_code=CITY, now=NOW) == 0
     return database
@@ -130,14 +130,16 @@ def test_each_checkpoint_begins_with_the_one_before(books: Database, key: Key) -
             ledger.consistency_proof(session, old=2, size=7)
 
 
-def test_what_is_booked_a_moment_ago_says_that_its_proof_is_being_made(books: Database, settings: Settings) -> None:
+def test_what_is_booked_a_moment_ago_says_that_its_proof_is_being_made(
+    books: Database, sealer: Database, settings: Settings
+) -> None:
     with books.transaction() as session:
         bank, purse = ledger.account_id(session, "bank"), ledger.account_id(session, "purse:p")
         ledger.post(session, [fare(bank, purse, 99)], now=NOW)
         with pytest.raises(ledger.NotSealed):
             ledger.receipt(session, fare_id(99))
-    jobs.seal(books, settings)
-    jobs.seal_stragglers(books, settings)
+    jobs.seal(sealer, settings)
+    jobs.seal_stragglers(sealer, settings)
     with books.transaction() as session:
         assert ledger.receipt(session, fare_id(99))["batch_index"] == 7
         assert ledger.check_proofs(session) == []

@@ -7,10 +7,11 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from app import logins
 from app.kernel import ids
-from app.kernel.db import Database
+from app.kernel.db import Database, Right
 from card import ledger
-from card.ledger import Transfer, TransferCode, chart
+from card.ledger import Transfer, TransferCode, chart, models
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 FARE = ids.derived_id(NOW, "fare")
@@ -112,6 +113,78 @@ def test_the_application_may_not(application: psycopg.Connection, statement: str
 def test_even_the_owner_is_stopped_by_the_trigger(owner: psycopg.Connection, table: str, statement: str) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         owner.execute(statement.format(table))
+
+
+BOOKS = sorted(name for row in vars(models).values() if isinstance(name := getattr(row, "__tablename__", None), str))
+PROOFS = ("ledger_seal", "ledger_node", "ledger_checkpoint")
+
+
+@pytest.fixture(params=list(Right))
+def anyone(request: pytest.FixtureRequest, books: Database, database_url: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database_url, options=f"-c role={request.param.value}", autocommit=True) as connection:
+        yield connection
+
+
+def test_everyone_reads_the_books_and_nobody_empties_them(anyone: psycopg.Connection) -> None:
+    for table in BOOKS:
+        anyone.execute(f"SELECT * FROM card.{table} LIMIT 1")
+        for statement in (f"DELETE FROM card.{table}", f"TRUNCATE card.{table} CASCADE", f"DROP TABLE card.{table}"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                anyone.execute(statement)
+
+
+def test_who_may_write_what(anyone: psycopg.Connection) -> None:
+    (role,) = anyone.execute("SELECT current_user").fetchone() or ("",)
+    appended = {
+        Right.APPLICATION: [table for table in BOOKS if table not in PROOFS],
+        Right.SEALER: [table for table in BOOKS if table in PROOFS],
+        Right.REPORTS: [],
+    }
+    query = "SELECT has_table_privilege(%(t)s, 'INSERT'), has_table_privilege(%(t)s, 'UPDATE')"
+    rights = {table: anyone.execute(query, {"t": f"card.{table}"}).fetchone() for table in BOOKS}
+    assert [table for table, (inserts, _) in rights.items() if inserts] == appended[Right(role)]
+    assert [table for table, (_, updates) in rights.items() if updates] == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT * FROM services.person",
+        "SELECT * FROM app.audit",
+        "INSERT INTO card.transfer SELECT * FROM card.transfer",
+        "INSERT INTO card.account_delta SELECT * FROM card.account_delta",
+        "UPDATE card.account_balance SET posted_minor = posted_minor + 1",
+        "UPDATE card.hold SET state = 'voided', resolved_at = now()",
+        "SELECT card.make_ledger_months('2031-02-11', 1)",
+        "SELECT nextval('card.ledger_batch_no')",
+        "CREATE TABLE card.mine (id int)",
+    ],
+)
+@pytest.mark.parametrize("right", [Right.SEALER, Right.REPORTS])
+def test_the_sealer_and_the_reports_may_not(books: Database, database_url: str, right: Right, statement: str) -> None:
+    options = f"-c role={right.value}"
+    with psycopg.connect(database_url, options=options) as connection, pytest.raises(errors.InsufficientPrivilege):
+        connection.execute(statement)
+
+
+def test_a_login_of_its_own_cannot_become_another(books: Database, database_url: str) -> None:
+    made = logins.make(database_url, city_code="990099")
+    assert logins.make(database_url, city_code="990099").keys() == made.keys() == set(logins.SETTING.values())
+    for right, setting in logins.SETTING.items():
+        with psycopg.connect(made[setting], options=f"-c role={right.value}", autocommit=True) as connection:
+            found = connection.execute("SELECT session_user::text, current_user::text").fetchone()
+            assert found == (f"{right.value}_990099", right.value)
+            connection.execute("SELECT count(*) FROM card.transfer")
+            with psycopg.connect(database_url) as owner:
+                names = [right.value for right in Right] + [owner.info.user]
+            for name in {*names} - {right.value}:
+                with pytest.raises(errors.InsufficientPrivilege):
+                    connection.execute(f"SET ROLE {name}")
+                with pytest.raises(errors.InsufficientPrivilege):
+                    connection.execute(f"SET SESSION AUTHORIZATION {name}")
+            connection.execute("RESET ROLE")
+            with pytest.raises(errors.InsufficientPrivilege):
+                connection.execute("DELETE FROM card.transfer")
 
 
 def test_the_application_may_not_overdraw_a_balance_by_hand(application: psycopg.Connection) -> None:

@@ -157,11 +157,11 @@ def test_only_the_city_desk_sees_the_books(client: FlaskClient, books: Database,
 
 
 def test_a_receipt_proves_the_transfer_with_the_public_key_alone(
-    officer: FlaskClient, books: Database, settings: Settings
+    officer: FlaskClient, sealer: Database, settings: Settings
 ) -> None:
     assert officer.get(f"/staff/ledger/transfer/{FARE}/receipt.json").status_code == 503
     assert officer.get("/api/ledger/checkpoint").status_code == 503
-    jobs.seal(books, settings)
+    jobs.seal(sealer, settings)
     receipt = officer.get(f"/staff/ledger/transfer/{FARE}/receipt.json")
     key = officer.get("/api/ledger/key").text
     said = verify.verify(receipt.json, key=key)

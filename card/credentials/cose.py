@@ -14,6 +14,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from nacl.bindings import crypto_sign_BYTES, crypto_sign_open
+from nacl.exceptions import BadSignatureError
 
 from card.credentials import wire
 from card.credentials.keys import PrivateKey, PublicKey
@@ -70,16 +72,26 @@ def raw_sign(key: PrivateKey, message: bytes) -> bytes:
 
 def raw_verify(key: PublicKey, signature: bytes, message: bytes) -> bool:
     """Whether a bare signature verifies."""
+    if isinstance(key, Ed25519PublicKey):
+        return _verifies(signature, message, key.public_bytes_raw())
     try:
-        if isinstance(key, Ed25519PublicKey):
-            key.verify(signature, message)
-        else:
-            if len(signature) != 2 * P256_COORDINATE_BYTES:
-                return False
-            r = int.from_bytes(signature[:P256_COORDINATE_BYTES], "big")
-            s = int.from_bytes(signature[P256_COORDINATE_BYTES:], "big")
-            key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+        if len(signature) != 2 * P256_COORDINATE_BYTES:
+            return False
+        r = int.from_bytes(signature[:P256_COORDINATE_BYTES], "big")
+        s = int.from_bytes(signature[P256_COORDINATE_BYTES:], "big")
+        key.verify(utils.encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
     except InvalidSignature:
+        return False
+    return True
+
+
+def _verifies(signature: bytes, message: bytes, raw_key: bytes) -> bool:
+    """Ed25519 by libsodium, in less than half of OpenSSL's time; it also refuses keys of small order."""
+    if len(signature) != crypto_sign_BYTES:
+        return False  # the library takes both in one piece: the seam must be where we say it is
+    try:
+        crypto_sign_open(signature + message, raw_key)
+    except BadSignatureError:
         return False
     return True
 

@@ -2,12 +2,19 @@
 
 The chain runs through all records of one terminal in the order they were written, across restarts: each record carries the
 SHA-256 of the one before it, the first 32 zero bytes. The batch is signed by the proof over the request's body (``proofs.py``).
+
+In a batch each record travels as the very bytes that were hashed, a CBOR byte string: one that is damaged cannot take its
+neighbours with it, and nobody has to encode it again to compare it. A record as a plain map is read too.
 """
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any, Final
+
+import cbor2
 
 from card.credentials import wire
 from card.credentials.reasons import CredentialRefused, Reason
@@ -31,7 +38,7 @@ class Decision(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Tap:
     """One presentation at one terminal. Its key is ``(terminal_id, boot_id, seq)``; ``seq`` counts from 1 in every boot.
 
@@ -65,7 +72,7 @@ class Tap:
 
     def encoded(self) -> bytes:
         """The record in deterministic CBOR: the bytes that its hash covers."""
-        return wire.write(self.document())
+        return cbor2.dumps({name: _plain(getattr(self, name)) for name in _IN_ORDER})
 
     def digest(self) -> bytes:
         """The SHA-256 that the next record carries as ``prev``."""
@@ -76,6 +83,8 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, StrEnum) else value
 
 
+_TAP_KINDS: Final = {kind.value: kind for kind in TapKind}
+_DECISIONS: Final = {decision.value: decision for decision in Decision}
 _KINDS: Final[dict[str, type]] = {
     "boot_id": str,
     "seq": int,
@@ -92,38 +101,91 @@ _KINDS: Final[dict[str, type]] = {
     "prev": bytes,
     "qr": bytes,
 }
+_IN_ORDER: Final = tuple(sorted(_KINDS, key=lambda name: (len(name), name)))
+"""The fields as deterministic CBOR orders the keys of a map (RFC 8949, section 4.2.3): writing them so needs no sorting."""
+
+_VALUES: Final = itemgetter(*_KINDS)
+_TYPES: Final = tuple(_KINDS.values())
+_KIND, _DECISION = list(_KINDS).index("kind"), list(_KINDS).index("decision")
 _LENGTH_MAX: Final = {"boot_id": 64, "card_number": 19, "device_kid": 32, "reason": 64, "tariff_version": 64, "qr": 4096}
 _INT_MAX: Final = 2**63 - 1
+_INSTANT_MAX: Final = 4_102_444_800_000  # the year 2100
+_SKEW_MAX: Final = 10 * 366 * 86_400_000
+_NUMBER_DIGITS: Final = 19
 
 
 def tap_from(document: object) -> Tap:
     """A record as it was sent; refuses as ``malformed`` with the field named. Unknown fields refuse: they would be lost."""
-    values: dict[str, Any] = {name: wire.field(document, name, kind) for name, kind in _KINDS.items()}
+    if not isinstance(document, dict) or len(document) != len(_KINDS):
+        raise _misfit(document)
+    try:
+        values = _VALUES(document)
+    except KeyError:
+        raise _misfit(document) from None
+    if tuple(map(type, values)) != _TYPES or values[_KIND] not in _TAP_KINDS or values[_DECISION] not in _DECISIONS:
+        raise _misfit(document)
+    given: list[Any] = list(values)
+    given[_KIND], given[_DECISION] = _TAP_KINDS[given[_KIND]], _DECISIONS[given[_DECISION]]
+    tap = Tap(*given)
+    wrong = _out_of_range(tap)
+    if wrong:
+        raise CredentialRefused(Reason.MALFORMED, wrong)
+    return tap
+
+
+def _misfit(document: object) -> CredentialRefused:
+    """What is wrong with the form of ``document``."""
+    try:
+        for name, kind in _KINDS.items():
+            wire.field(document, name, kind)
+    except CredentialRefused as refusal:
+        return refusal
     assert isinstance(document, dict)
     unknown = document.keys() - _KINDS.keys()
-    if unknown:
-        raise CredentialRefused(Reason.MALFORMED, f"unknown field {min(map(str, unknown))}")
+    return CredentialRefused(Reason.MALFORMED, f"unknown field {min(map(str, unknown))}" if unknown else "kind or decision")
+
+
+def _out_of_range(tap: Tap) -> str:
+    """Which field says what cannot be; empty where all are possible. A text with a NUL could not be stored."""
     for name, most in _LENGTH_MAX.items():
-        if len(values[name]) > most:
-            raise CredentialRefused(Reason.MALFORMED, f"field {name!r} is too long")
-    if not all(-_INT_MAX <= value <= _INT_MAX for value in values.values() if isinstance(value, int)):
-        raise CredentialRefused(Reason.MALFORMED, "a number out of range")
-    if len(values["prev"]) != len(CHAIN_START) or values["seq"] < 1 or not values["boot_id"] or values["counter"] < 0:
-        raise CredentialRefused(Reason.MALFORMED, "prev, seq, boot_id or counter")
-    try:
-        values["kind"], values["decision"] = TapKind(values["kind"]), Decision(values["decision"])
-    except ValueError as error:
-        raise CredentialRefused(Reason.MALFORMED, str(error)) from error
-    return Tap(**values)
+        if len(getattr(tap, name)) > most:
+            return f"field {name!r} is too long"
+    if not (0 <= tap.device_at < _INSTANT_MAX and -_SKEW_MAX <= tap.skew_ms <= _SKEW_MAX and tap.at_ms >= 0):
+        return "a time out of range"
+    if not (1 <= tap.seq <= _INT_MAX and 0 <= tap.counter <= _INT_MAX and 0 <= tap.list_seq <= _INT_MAX):
+        return "a number out of range"
+    number = tap.card_number
+    if number and not (len(number) == _NUMBER_DIGITS and number.isascii() and number.isdigit()):
+        return "field 'card_number'"
+    if len(tap.prev) != len(CHAIN_START) or not tap.boot_id:
+        return "prev or boot_id"
+    return "a text with a NUL" if "\x00" in tap.boot_id or "\x00" in tap.reason or "\x00" in tap.tariff_version else ""
 
 
-def encode_batch(terminal_id: str, taps: list[Tap]) -> bytes:
+def encode_batch(terminal_id: str, taps: Iterable[Tap]) -> bytes:
     """The body of an upload."""
-    return wire.write({"terminal_id": terminal_id, "batch": [tap.document() for tap in taps]})
+    return wire.write({"terminal_id": terminal_id, "batch": [tap.encoded() for tap in taps]})
 
 
-def decode_batch(body: bytes) -> tuple[str, list[Tap | CredentialRefused]]:
-    """``(terminal_id, taps)`` of an upload's body. A record that is malformed stands in its place as its refusal.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Received:
+    """One record of a batch as it came: the tap and the SHA-256 of its bytes."""
+
+    tap: Tap
+    digest: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unreadable:
+    """One record of a batch that cannot be read: why, and its key as far as that can be made out (else empty and 0)."""
+
+    refusal: CredentialRefused
+    boot_id: str = ""
+    seq: int = 0
+
+
+def read_batch(body: bytes) -> tuple[str, list[Received | Unreadable]]:
+    """``(terminal_id, records)`` of an upload's body. A record that is malformed stands in its place and harms no other.
 
     Refuses as ``malformed`` where the body as a whole cannot be read or carries more than ``BATCH_MAX`` records.
     """
@@ -131,13 +193,30 @@ def decode_batch(body: bytes) -> tuple[str, list[Tap | CredentialRefused]]:
     terminal_id, batch = wire.field(document, "terminal_id", str), wire.field(document, "batch", list)
     if len(batch) > BATCH_MAX:
         raise CredentialRefused(Reason.MALFORMED, f"more than {BATCH_MAX} records")
-    found: list[Tap | CredentialRefused] = []
-    for entry in batch:
-        try:
-            found.append(tap_from(entry))
-        except CredentialRefused as refusal:
-            found.append(refusal)
-    return terminal_id, found
+    return terminal_id, [_record(entry) for entry in batch]
+
+
+def _record(entry: object) -> Received | Unreadable:
+    found = entry
+    try:
+        if isinstance(entry, bytes):
+            found = wire.read(entry)
+            return Received(tap=tap_from(found), digest=hashlib.sha256(entry).digest())
+        tap = tap_from(entry)
+        return Received(tap=tap, digest=tap.digest())
+    except CredentialRefused as refusal:
+        boot_id, seq = (found.get("boot_id"), found.get("seq")) if isinstance(found, dict) else ("", 0)
+        if not (isinstance(boot_id, str) and 0 < len(boot_id) <= _LENGTH_MAX["boot_id"] and "\x00" not in boot_id):
+            return Unreadable(refusal=refusal)
+        if type(seq) is not int or not 1 <= seq <= _INT_MAX:
+            return Unreadable(refusal=refusal)
+        return Unreadable(refusal=refusal, boot_id=boot_id, seq=seq)
+
+
+def decode_batch(body: bytes) -> tuple[str, list[Tap | CredentialRefused]]:
+    """As :func:`read_batch`, for who needs the taps alone."""
+    terminal_id, records = read_batch(body)
+    return terminal_id, [record.tap if isinstance(record, Received) else record.refusal for record in records]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +229,11 @@ class TapResult:
     code: str = ""
 
 
+def _canonical(key: str) -> tuple[int, bytes]:
+    encoded = key.encode()
+    return len(encoded), encoded
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
     """The answer to an upload: per boot the highest seq up to which nothing is missing, and the gaps above it."""
@@ -160,14 +244,14 @@ class Receipt:
 
     def encoded(self) -> bytes:
         """The answer's body."""
-        return wire.write(
+        return cbor2.dumps(  # keys in the order of deterministic CBOR
             {
-                "contiguous": self.contiguous,
-                "gaps": {boot: [list(gap) for gap in gaps] for boot, gaps in self.gaps.items()},
+                "gaps": {boot: [list(gap) for gap in self.gaps[boot]] for boot in sorted(self.gaps, key=_canonical)},
                 "results": [
-                    {"boot_id": result.boot_id, "seq": result.seq, "outcome": result.outcome, "code": result.code}
+                    {"seq": result.seq, "code": result.code, "boot_id": result.boot_id, "outcome": result.outcome}
                     for result in self.results
                 ],
+                "contiguous": {boot: self.contiguous[boot] for boot in sorted(self.contiguous, key=_canonical)},
             }
         )
 

@@ -13,9 +13,11 @@ from card.credentials import (
     Decision,
     Reason,
     Receipt,
+    Received,
     Tap,
     TapKind,
     TapResult,
+    Unreadable,
     cbor,
     certify,
     decode_batch,
@@ -23,6 +25,7 @@ from card.credentials import (
     from_base64url,
     prove,
     raw_public,
+    read_batch,
     read_bundle,
     read_certificate,
     receipt_from,
@@ -159,6 +162,17 @@ def test_taps_travel_and_chain() -> None:
         {"boot_id": ""},
         {"counter": -1},
         {"device_at": 2**64},
+        {"device_at": 2**60},
+        {"device_at": -1},
+        {"skew_ms": 2**50},
+        {"seq": 2**63},
+        {"counter": 2**80},
+        {"list_seq": -1},
+        {"boot_id": "a\x00b"},
+        {"reason": "\x00"},
+        {"tariff_version": "x" * 65},
+        {"card_number": "31320100'; --"},
+        {"device_kid": "text"},
         {"qr": b"x" * 5000},
         {"colour": "red"},
         {"reason": None},
@@ -172,6 +186,20 @@ def test_a_malformed_tap_is_refused_in_its_place_and_the_good_ones_stay(changes:
     assert good == TAP
 
 
+def test_a_record_that_is_damaged_inside_harms_no_other_and_keeps_its_key_where_that_can_be_read() -> None:
+    whole, late = TAP.encoded(), cbor.write({**TAP.document(), "device_at": 2**60})
+    body = cbor.write({"terminal_id": "T1", "batch": [whole[:-9], whole, late, whole + b"\x00", b""]})
+    _, (torn, good, far, more, empty) = read_batch(body)
+    assert [(one.boot_id, one.seq) for one in (torn, far, more, empty) if isinstance(one, Unreadable)] == [
+        ("", 0),
+        (TAP.boot_id, TAP.seq),
+        ("", 0),
+        ("", 0),
+    ]
+    assert good == Received(tap=TAP, digest=TAP.digest())
+    assert TAP.encoded() == cbor.write(TAP.document()), "written in order, without sorting"
+
+
 def test_a_receipt_travels() -> None:
     receipt = Receipt(
         contiguous={"b1": 2},
@@ -179,6 +207,7 @@ def test_a_receipt_travels() -> None:
         results=(TapResult(boot_id="b1", seq=1, outcome="stored"), TapResult(boot_id="b1", seq=2, outcome="refused", code="x")),
     )
     assert receipt_from(receipt.encoded()) == receipt
+    assert receipt.encoded() == cbor.write(cbor.read(receipt.encoded()))
 
 
 def test_base64url_goes_there_and_back_and_refuses_the_rest() -> None:

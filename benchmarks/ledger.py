@@ -28,7 +28,7 @@ from card.ledger import AccountId, Transfer, TransferCode
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 MONEY = 10_000_000
 COLUMNS = (
-    "id, batch_no, debit, credit, amount_minor, event_at, debit_after_minor, credit_after_minor, leaf, code, reference,"
+    "id, place, debit, credit, amount_minor, event_at, debit_after_minor, credit_after_minor, shard, code, reference,"
     " metadata, reverses"
 )
 
@@ -127,7 +127,8 @@ def copying(url: str, *, size: int, batches: int) -> float:
         texts = []
         for number in range(batches):
             rows = (
-                f"{ids.new_id()}\t{number}\t{leaf % 997}\t{leaf % 20}\t350\t{NOW.isoformat()}\t1\t\\N\t{leaf}\t10\t\t\\N\t\\N"
+                f"{ids.new_id()}\t{number << 20 | leaf}\t{leaf % 997}\t{leaf % 20}\t350\t{NOW.isoformat()}\t1"
+                "\t\\N\t0\t10\t\t\\N\t\\N"
                 for leaf in range(size)
             )
             texts.append("\n".join(rows) + "\n")

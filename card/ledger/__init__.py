@@ -73,6 +73,7 @@ from card.ledger.rules import (
     UnknownAccount,
     UnknownHold,
     UnknownTransfer,
+    shard_of,
 )
 
 __all__ = [
@@ -137,6 +138,7 @@ __all__ = [
     "receipt",
     "reversals_of",
     "reverse",
+    "shard_of",
     "statement",
     "transfer",
     "transfers_by_reference",

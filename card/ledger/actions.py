@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from psycopg.errors import UniqueViolation
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -25,6 +25,7 @@ from app.kernel.db import refuse_on_constraint
 from card.ledger import queries, rules
 from card.ledger.models import BATCH_NO, AccountBalance, AccountDelta, AccountRow, HoldRow, LedgerBatch, RefusedTransfer
 from card.ledger.rules import (
+    SHARD_BITS,
     AccountId,
     AccountSpec,
     Decision,
@@ -39,6 +40,7 @@ from card.ledger.rules import (
     TransferCode,
     TransferConflict,
     UnknownHold,
+    shard_of,
 )
 
 refuse_on_constraint("ck_account_balance_floor", InsufficientFunds)  # the database's own word, should a rule ever fail
@@ -49,7 +51,9 @@ ATTEMPTS: Final = 5  # how often a batch is tried again when somebody else books
 # The guarded accounts are locked in id order by a statement of its own, so that the next one sees what it waited for. (Locking
 # inside the posting statement was tried: a row that moved meanwhile is read again there, but only in part, and the purse of
 # ``test_concurrency`` went below its floor.)
-LOCK: Final = "SELECT FROM card.account_balance WHERE account_id = ANY(%(ids)s::bigint[]) ORDER BY account_id FOR UPDATE"
+LOCK: Final = """
+SELECT FROM card.account_balance WHERE account_id = ANY(%(ids)s::bigint[]) AND shard = %(shard)s ORDER BY account_id FOR UPDATE
+"""
 
 # s: the rows whose accounts exist and mix.  leg: each guarded side.  held: the guarded accounts as they stand.  run: the booked
 # balance after each leg, in order.  fine: the one question; what comes after it happens only where the answer is yes.
@@ -62,8 +66,10 @@ WITH stage AS MATERIALIZED (
 s AS MATERIALIZED (
   SELECT stage.*, d.guarded AS debit_guarded, c.guarded AS credit_guarded
   FROM stage
-    CROSS JOIN LATERAL (SELECT guarded, ledger, currency FROM card.account WHERE id = stage.debit OFFSET 0) d
-    CROSS JOIN LATERAL (SELECT guarded, ledger, currency FROM card.account WHERE id = stage.credit OFFSET 0) c
+    CROSS JOIN LATERAL (
+      SELECT guarded, ledger, currency FROM card.account WHERE id = stage.debit AND shard = %(shard)s OFFSET 0) d
+    CROSS JOIN LATERAL (
+      SELECT guarded, ledger, currency FROM card.account WHERE id = stage.credit AND shard = %(shard)s OFFSET 0) c
   WHERE d.ledger = c.ledger AND d.currency = c.currency),
 leg AS MATERIALIZED (
   SELECT debit AS account_id, ordinal, true AS paying, -amount AS change FROM s WHERE debit_guarded
@@ -71,7 +77,7 @@ leg AS MATERIALIZED (
 total AS MATERIALIZED (SELECT account_id, sum(change)::bigint AS change, count(*) AS legs FROM leg GROUP BY account_id),
 held AS MATERIALIZED (
   SELECT b.account_id, total.change, total.legs, b.posted_minor, b.held_minor + b.floor_minor AS reserve
-  FROM total JOIN card.account_balance b ON b.account_id = total.account_id),
+  FROM total JOIN card.account_balance b ON b.account_id = total.account_id AND b.shard = %(shard)s),
 run AS MATERIALIZED (
   SELECT leg.ordinal, leg.paying, held.reserve, held.posted_minor + leg.change AS after
   FROM leg JOIN held ON held.account_id = leg.account_id WHERE held.legs = 1
@@ -84,41 +90,43 @@ fine AS MATERIALIZED (
   WHERE (SELECT count(*) FROM s) = %(count)s
     AND (SELECT count(*) FROM run) = (SELECT count(*) FROM leg)
     AND NOT EXISTS (SELECT FROM run WHERE paying AND after < reserve)
-    AND NOT EXISTS (SELECT FROM card.transfer t WHERE t.id = ANY(%(ids)s::uuid[]))
-    AND NOT EXISTS (SELECT FROM card.refused_transfer r WHERE r.id = ANY(%(ids)s::uuid[]))),
+    AND NOT EXISTS (SELECT FROM card.transfer t WHERE t.id = ANY(%(ids)s::uuid[]) AND t.shard = %(shard)s)
+    AND NOT EXISTS (SELECT FROM card.refused_transfer r WHERE r.id = ANY(%(ids)s::uuid[]) AND r.shard = %(shard)s)),
 booked AS (
-  INSERT INTO card.transfer (id, batch_no, leaf, debit, credit, amount_minor, code, event_at, debit_after_minor,
+  INSERT INTO card.transfer (id, shard, place, debit, credit, amount_minor, code, event_at, debit_after_minor,
     credit_after_minor, reference, metadata, reverses)
-  SELECT s.id, fine.batch_no, s.ordinal - 1, s.debit, s.credit, s.amount, s.code, s.event_at, paid.after, got.after,
-    s.reference, s.details::jsonb, s.reverses
+  SELECT s.id, %(shard)s, fine.batch_no << 20 | s.ordinal - 1, s.debit, s.credit, s.amount, s.code, s.event_at, paid.after,
+    got.after, s.reference, s.details::jsonb, s.reverses
   FROM fine CROSS JOIN s
     LEFT JOIN run paid ON paid.ordinal = s.ordinal AND paid.paying
     LEFT JOIN run got ON got.ordinal = s.ordinal AND NOT got.paying),
 moved AS (
-  UPDATE card.account_balance b SET posted_minor = b.posted_minor + held.change
-  FROM held, fine WHERE b.account_id = held.account_id),
+  UPDATE card.account_balance b SET posted_minor = b.posted_minor + held.change, batch_no = fine.batch_no
+  FROM held, fine WHERE b.account_id = held.account_id AND b.shard = %(shard)s),
 opened AS (
-  INSERT INTO card.account_delta (account_id, batch_no, debit_minor, credit_minor, transfers)
-  SELECT account_id, fine.batch_no, sum(debit), sum(credit), count(*)
+  INSERT INTO card.account_delta (account_id, shard, batch_no, debit_minor, credit_minor, transfers)
+  SELECT account_id, %(shard)s, fine.batch_no, sum(debit), sum(credit), count(*)
   FROM fine CROSS JOIN (
     SELECT debit AS account_id, amount AS debit, 0 AS credit FROM s WHERE NOT debit_guarded
     UNION ALL SELECT credit, 0, amount FROM s WHERE NOT credit_guarded) AS side
   GROUP BY account_id, fine.batch_no),
 noted AS (
-  INSERT INTO card.ledger_batch (batch_no, transfers, total_minor, posted_at)
-  SELECT batch_no, %(count)s, %(total)s, %(now)s FROM fine)
+  INSERT INTO card.ledger_batch (batch_no, shard, transfers, total_minor, posted_at)
+  SELECT batch_no, %(shard)s, %(count)s, %(total)s, %(now)s FROM fine)
 SELECT count(*) FROM fine
 """
 
 
 def open_account(session: Session, spec: AccountSpec, *, now: datetime) -> AccountId:
     """Open the account that ``spec`` describes, or answer the id it already has."""
-    found = session.scalar(select(AccountRow.id).where(AccountRow.key == spec.key))
+    found = session.scalar(select(AccountRow.id).where(AccountRow.key == spec.key, AccountRow.shard == spec.shard))
     if found is not None:
         return AccountId(found)
     opened = session.execute(
         postgresql.insert(AccountRow)
         .values(
+            id=func.nextval("card.account_id_seq") + (spec.shard << SHARD_BITS),
+            shard=spec.shard,
             key=spec.key,
             kind=spec.kind.value,
             guarded=spec.guarded,
@@ -127,14 +135,16 @@ def open_account(session: Session, spec: AccountSpec, *, now: datetime) -> Accou
             ledger=spec.ledger,
             opened_at=now,
         )
-        .on_conflict_do_nothing(index_elements=[AccountRow.key])
+        .on_conflict_do_nothing(index_elements=[AccountRow.key, AccountRow.shard])
         .returning(AccountRow.id)
     ).scalar_one_or_none()
     if opened is None:  # somebody else opened it between the two statements
         return queries.account_id(session, spec)
     if spec.guarded:
         session.execute(
-            insert(AccountBalance).values(account_id=opened, posted_minor=0, held_minor=0, floor_minor=spec.floor_minor)
+            insert(AccountBalance).values(
+                account_id=opened, shard=spec.shard, posted_minor=0, held_minor=0, floor_minor=spec.floor_minor
+            )
         )
     return AccountId(opened)
 
@@ -170,15 +180,31 @@ def post_all(session: Session, transfers: Sequence[Transfer], *, now: datetime) 
 
 
 def _post(session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime, remember: bool) -> list[Outcome]:
+    """Post ``groups``, shard by shard; a group belongs to the shard of its first debit side."""
+    shards: dict[int, list[Sequence[Transfer]]] = {}
+    for group in groups:
+        if group:
+            shards.setdefault(shard_of(group[0].debit), []).append(group)
+    if len(shards) == 1:
+        ((shard, own),) = shards.items()
+        return _post_in_shard(session, own, shard=shard, now=now, remember=remember)
+    answers = {
+        shard: iter(_post_in_shard(session, own, shard=shard, now=now, remember=remember))
+        for shard, own in sorted(shards.items())
+    }
+    return [next(answers[shard_of(group[0].debit)]) for group in groups for _ in group]
+
+
+def _post_in_shard(
+    session: Session, groups: Sequence[Sequence[Transfer]], *, shard: int, now: datetime, remember: bool
+) -> list[Outcome]:
     transfers = [transfer for group in groups for transfer in group]
-    if not transfers:
-        return []
     for attempt in range(ATTEMPTS):
         try:
             with session.begin_nested():
-                if attempt == 0 and post_fast(session, transfers, now=now):
+                if attempt == 0 and post_fast(session, transfers, shard=shard, now=now):
                     return [Outcome(id=transfer.id, status=OutcomeStatus.POSTED) for transfer in transfers]
-                return post_exact(session, groups, now=now, remember=remember)
+                return post_exact(session, groups, shard=shard, now=now, remember=remember)
         except IntegrityError as error:
             # An id of ours was booked by somebody else a moment ago; now it can be seen, and decided upon.
             if not isinstance(error.orig, UniqueViolation) or attempt == ATTEMPTS - 1:
@@ -221,16 +247,17 @@ def _columns(transfers: Sequence[Transfer]) -> dict[str, object]:
     }
 
 
-def post_fast(session: Session, transfers: Sequence[Transfer], *, now: datetime) -> bool:
+def post_fast(session: Session, transfers: Sequence[Transfer], *, shard: int = 0, now: datetime) -> bool:
     """The fast lane: book the whole batch if it is plainly right, else write nothing. Whether it was booked."""
     if len({transfer.id for transfer in transfers}) < len(transfers):
         return False
-    _driver(session, LOCK, {"ids": _array({t.debit for t in transfers} | {t.credit for t in transfers})})
+    _driver(session, LOCK, {"ids": _array({t.debit for t in transfers} | {t.credit for t in transfers}), "shard": shard})
     fine = _driver(
         session,
         FAST,
         {
             **_columns(transfers),
+            "shard": shard,
             "count": len(transfers),
             "total": sum(transfer.amount_minor for transfer in transfers),
             "now": now,
@@ -240,22 +267,27 @@ def post_fast(session: Session, transfers: Sequence[Transfer], *, now: datetime)
 
 
 def post_exact(
-    session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime, remember: bool = True
+    session: Session, groups: Sequence[Sequence[Transfer]], *, shard: int = 0, now: datetime, remember: bool = True
 ) -> list[Outcome]:
-    """The exact lane: decide each group in turn and write what was decided, refusals too if ``remember``."""
+    """The exact lane: decide each group in turn and write what was decided, refusals too if ``remember``.
+
+    An account of another shard is unknown in this one.
+    """
     transfers = [transfer for group in groups for transfer in group]
     ids = {transfer.debit for transfer in transfers} | {transfer.credit for transfer in transfers}
+    ids = {id_ for id_ in ids if shard_of(id_) == shard}
     positions = queries.lock_positions(session, ids)
     accounts = queries.accounts(session, ids)
     known = queries.known(session, (transfer.id for transfer in transfers))
     decision = rules.decide(accounts, positions, known, groups)
-    _book(session, decision, now=now)
+    _book(session, decision, shard=shard, now=now)
     if remember and decision.refusals:
         session.execute(
             insert(RefusedTransfer),
             [
                 {
                     "id": refused.transfer.id,
+                    "shard": shard,
                     "debit": refused.transfer.debit,
                     "credit": refused.transfer.credit,
                     "amount_minor": refused.transfer.amount_minor,
@@ -274,10 +306,10 @@ def post_exact(
 
 
 BOOK: Final = """
-INSERT INTO card.transfer (id, batch_no, leaf, debit, credit, amount_minor, code, event_at, debit_after_minor,
+INSERT INTO card.transfer (id, shard, place, debit, credit, amount_minor, code, event_at, debit_after_minor,
   credit_after_minor, reference, metadata, reverses)
-SELECT id, %(batch_no)s, ordinal - 1, debit, credit, amount, code, event_at, debit_after, credit_after, reference,
-  details::jsonb, reverses
+SELECT id, %(shard)s, %(batch_no)s::bigint << 20 | ordinal - 1, debit, credit, amount, code, event_at, debit_after,
+  credit_after, reference, details::jsonb, reverses
 FROM unnest(%(ids)s::uuid[], %(debits)s::bigint[], %(credits)s::bigint[], %(amounts)s::bigint[], %(codes)s::smallint[],
   %(events)s::timestamptz[], %(debit_afters)s::bigint[], %(credit_afters)s::bigint[], %(references)s::text[],
   %(details)s::text[], %(reverses)s::uuid[])
@@ -286,12 +318,12 @@ FROM unnest(%(ids)s::uuid[], %(debits)s::bigint[], %(credits)s::bigint[], %(amou
 """
 
 MOVE: Final = """
-UPDATE card.account_balance b SET posted_minor = t.posted
-FROM unnest(%(ids)s::bigint[], %(posted)s::bigint[]) AS t(id, posted) WHERE b.account_id = t.id
+UPDATE card.account_balance b SET posted_minor = t.posted, batch_no = %(batch_no)s
+FROM unnest(%(ids)s::bigint[], %(posted)s::bigint[]) AS t(id, posted) WHERE b.account_id = t.id AND b.shard = %(shard)s
 """
 
 
-def _book(session: Session, decision: Decision, *, now: datetime) -> None:
+def _book(session: Session, decision: Decision, *, shard: int, now: datetime) -> None:
     """Write the postings of ``decision`` as one batch: the rows, the guarded balances, the deltas of open accounts."""
     postings = decision.postings
     if not postings:
@@ -302,6 +334,7 @@ def _book(session: Session, decision: Decision, *, now: datetime) -> None:
         BOOK,
         {
             **_columns([posting.transfer for posting in postings]),
+            "shard": shard,
             "batch_no": batch_no,
             "debit_afters": [posting.debit_after_minor for posting in postings],
             "credit_afters": [posting.credit_after_minor for posting in postings],
@@ -309,13 +342,15 @@ def _book(session: Session, decision: Decision, *, now: datetime) -> None:
     )
     moved, opened = _effects(postings)
     if moved:
-        _driver(session, MOVE, {"ids": list(moved), "posted": [decision.positions[id_].posted_minor for id_ in moved]})
+        posted = [decision.positions[id_].posted_minor for id_ in moved]
+        _driver(session, MOVE, {"ids": list(moved), "posted": posted, "batch_no": batch_no, "shard": shard})
     if opened:
         session.execute(
             insert(AccountDelta),
             [
                 {
                     "account_id": id_,
+                    "shard": shard,
                     "batch_no": batch_no,
                     "debit_minor": debit,
                     "credit_minor": credit,
@@ -327,6 +362,7 @@ def _book(session: Session, decision: Decision, *, now: datetime) -> None:
     session.execute(
         insert(LedgerBatch).values(
             batch_no=batch_no,
+            shard=shard,
             transfers=len(postings),
             total_minor=sum(posting.transfer.amount_minor for posting in postings),
             posted_at=now,
@@ -360,7 +396,8 @@ def hold(session: Session, hold: Hold, *, now: datetime) -> None:
     """
     positions = queries.lock_positions(session, [hold.debit])
     found = queries.accounts(session, [hold.debit, hold.credit])
-    before = session.get(HoldRow, hold.id)
+    shard = shard_of(hold.debit)
+    before = session.scalars(select(HoldRow).where(HoldRow.id == hold.id, HoldRow.shard == shard)).one_or_none()
     if before is not None:
         if _content(before) != hold:
             raise TransferConflict(f"hold {hold.id}")
@@ -377,6 +414,7 @@ def hold(session: Session, hold: Hold, *, now: datetime) -> None:
     session.add(
         HoldRow(
             id=hold.id,
+            shard=shard,
             debit=hold.debit,
             credit=hold.credit,
             amount_minor=hold.amount_minor,
@@ -407,18 +445,23 @@ def _content(row: HoldRow) -> Hold:
 
 def _set_held(session: Session, account_id: AccountId, held_minor: int) -> None:
     session.execute(
-        update(AccountBalance).where(AccountBalance.account_id == account_id).values(held_minor=held_minor),
+        update(AccountBalance)
+        .where(AccountBalance.account_id == account_id, AccountBalance.shard == shard_of(account_id))
+        .values(held_minor=held_minor),
         execution_options={"synchronize_session": False},
     )
 
 
 def _locked(session: Session, hold_id: UUID) -> HoldRow:
-    row = session.scalars(
-        select(HoldRow).where(HoldRow.id == hold_id).with_for_update().execution_options(populate_existing=True)
-    ).one_or_none()
-    if row is None:
+    shard = session.scalar(select(HoldRow.shard).where(HoldRow.id == hold_id))
+    if shard is None:
         raise UnknownHold(str(hold_id))
-    return row
+    return session.scalars(
+        select(HoldRow)
+        .where(HoldRow.id == hold_id, HoldRow.shard == shard)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
 
 
 def _release(session: Session, row: HoldRow, to: HoldState, *, now: datetime) -> None:
@@ -462,7 +505,7 @@ def post_hold(
         _release(session, row, HoldState.POSTED, now=now)
         row.transfer_id, row.posted_minor = transfer_id, amount
         session.flush()
-        outcome = post_exact(session, [[transfer]], now=now, remember=False)[0]
+        outcome = post_exact(session, [[transfer]], shard=row.shard, now=now, remember=False)[0]
         if outcome.status is not OutcomeStatus.POSTED:
             raise TransferConflict(f"transfer {transfer_id} is not hold {hold_id}")
     return transfer

@@ -37,23 +37,23 @@ CHECKS: Final[dict[FindingKind, str]] = {
         ORDER BY a.id""",
     FindingKind.RUNNING_BALANCE: """
         SELECT 'transfer:' || id AS subject, expected::text, coalesce(after::text, 'nothing') AS found FROM (
-          SELECT leg.id, batch_no, leaf, after, sum(change) OVER (PARTITION BY account_id ORDER BY batch_no, leaf) AS expected
+          SELECT leg.id, place, after, sum(change) OVER (PARTITION BY account_id ORDER BY place) AS expected
           FROM (
-            SELECT id, batch_no, leaf, debit AS account_id, -amount_minor AS change, debit_after_minor AS after
+            SELECT id, place, debit AS account_id, -amount_minor AS change, debit_after_minor AS after
             FROM card.transfer
             UNION ALL
-            SELECT id, batch_no, leaf, credit, amount_minor, credit_after_minor FROM card.transfer) leg
+            SELECT id, place, credit, amount_minor, credit_after_minor FROM card.transfer) leg
           JOIN card.account a ON a.id = leg.account_id AND a.guarded) run
         WHERE after IS DISTINCT FROM expected
-        ORDER BY batch_no, leaf""",
+        ORDER BY place""",
     FindingKind.DELTA: """
         SELECT 'batch:' || coalesce(legs.batch_no, d.batch_no) || ' account:' || a.key AS subject,
           coalesce(legs.debit, 0) || ' out, ' || coalesce(legs.credit, 0) || ' in' AS expected,
           coalesce(d.debit_minor, 0) || ' out, ' || coalesce(d.credit_minor, 0) || ' in' AS found
         FROM (
           SELECT account_id, batch_no, sum(debit) AS debit, sum(credit) AS credit FROM (
-            SELECT debit AS account_id, batch_no, amount_minor AS debit, 0 AS credit FROM card.transfer
-            UNION ALL SELECT credit, batch_no, 0, amount_minor FROM card.transfer) leg
+            SELECT debit AS account_id, place >> 20 AS batch_no, amount_minor AS debit, 0 AS credit FROM card.transfer
+            UNION ALL SELECT credit, place >> 20, 0, amount_minor FROM card.transfer) leg
           JOIN card.account a ON a.id = leg.account_id AND NOT a.guarded
           GROUP BY account_id, batch_no) legs
         FULL JOIN card.account_delta d ON d.account_id = legs.account_id AND d.batch_no = legs.batch_no
@@ -65,7 +65,8 @@ CHECKS: Final[dict[FindingKind, str]] = {
           coalesce(b.transfers, 0) || ' of ' || coalesce(b.total_minor, 0) AS expected,
           coalesce(t.transfers, 0) || ' of ' || coalesce(t.total, 0) AS found
         FROM card.ledger_batch b
-        FULL JOIN (SELECT batch_no, count(*) AS transfers, sum(amount_minor) AS total FROM card.transfer GROUP BY batch_no) t
+        FULL JOIN (
+          SELECT place >> 20 AS batch_no, count(*) AS transfers, sum(amount_minor) AS total FROM card.transfer GROUP BY 1) t
           ON t.batch_no = b.batch_no
         WHERE (b.transfers, b.total_minor) IS DISTINCT FROM (t.transfers, t.total)
         ORDER BY coalesce(b.batch_no, t.batch_no)""",
@@ -74,6 +75,7 @@ CHECKS: Final[dict[FindingKind, str]] = {
           coalesce(d.key, '#' || t.debit) || ' and ' || coalesce(c.key, '#' || t.credit) AS found
         FROM card.transfer t LEFT JOIN card.account d ON d.id = t.debit LEFT JOIN card.account c ON c.id = t.credit
         WHERE d.id IS NULL OR c.id IS NULL OR d.ledger <> c.ledger OR d.currency <> c.currency
+          OR d.shard <> c.shard OR d.shard <> t.shard
           OR d.guarded <> (t.debit_after_minor IS NOT NULL) OR c.guarded <> (t.credit_after_minor IS NOT NULL)
         ORDER BY t.id""",
     FindingKind.HOLD: """

@@ -1,4 +1,7 @@
-"""The tables of the ledger. What they promise beyond types (append-only, who may write) is in migration 0002.
+"""The tables of the ledger. What they promise beyond types (append-only, who may write) is in migrations 0002 and 0019.
+
+Every key carries ``shard``, so that a city that outgrows one database can distribute all of them by it; what is booked together
+stands in one shard. The upper bits of an account's id are its shard (``rules.shard_of``).
 
 A transfer carries no foreign key to its accounts: the check would cost two look-ups a row on the hottest path of the city.
 Posting joins the accounts anyway and refuses an unknown one, and ``check_books`` proves it again.
@@ -10,22 +13,32 @@ from uuid import UUID
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    ForeignKey,
+    ColumnElement,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
     Sequence,
     SmallInteger,
+    SQLColumnExpression,
     UniqueConstraint,
+    literal_column,
     text,
 )
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.db import Base, Json
+from card.ledger.rules import LEAF_BITS, batch_of, leaf_of
 
 SCHEMA = {"schema": "card"}
 
 BATCH_NO = Sequence("ledger_batch_no", schema="card", metadata=Base.metadata)
+
+
+def batch_in_sql(place: SQLColumnExpression[int]) -> ColumnElement[int]:
+    """``rules.batch_of`` in SQL."""
+    return place.op(">>", return_type=BigInteger())(literal_column(str(LEAF_BITS)))
 
 
 class AccountRow(Base):
@@ -33,85 +46,115 @@ class AccountRow(Base):
 
     __tablename__ = "account"
     __table_args__ = (
-        UniqueConstraint("key"),
+        UniqueConstraint("key", "shard"),
         CheckConstraint("floor_minor <= 0", name="floor"),
+        CheckConstraint("id >> 48 = shard", name="shard"),
         Index("ix_account_kind", "kind", "id"),
         SCHEMA,
     )
 
-    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    key: Mapped[str]
-    kind: Mapped[str]
-    guarded: Mapped[bool]
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     floor_minor: Mapped[int] = mapped_column(BigInteger)
-    currency: Mapped[str]
-    ledger: Mapped[int] = mapped_column(SmallInteger)
     opened_at: Mapped[datetime]
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+    ledger: Mapped[int] = mapped_column(SmallInteger)
+    guarded: Mapped[bool]
+    currency: Mapped[str]
+    kind: Mapped[str]
+    key: Mapped[str]
 
 
 class AccountBalance(Base):
     """The balance of a guarded account: a cache of its transfers and holds, and the row that posting locks.
 
-    The floor is repeated here so that the database itself refuses to go below it.
+    The floor is repeated here so that the database itself refuses to go below it. ``batch_no`` is the batch that moved it last.
     """
 
     __tablename__ = "account_balance"
     __table_args__ = (
+        ForeignKeyConstraint(["account_id", "shard"], ["card.account.id", "card.account.shard"]),
         CheckConstraint("posted_minor - held_minor >= floor_minor", name="floor"),
         CheckConstraint("held_minor >= 0", name="held"),
         {**SCHEMA, "postgresql_with": {"fillfactor": "70"}},
     )
 
-    account_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"), primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     posted_minor: Mapped[int] = mapped_column(BigInteger)
     held_minor: Mapped[int] = mapped_column(BigInteger)
     floor_minor: Mapped[int] = mapped_column(BigInteger)
+    batch_no: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
 
 
 class LedgerBatch(Base):
-    """What was booked together. ``batch_no`` rises in the order in which any one guarded account was booked."""
+    """What was booked together, in one shard. ``batch_no`` rises in the order in which any one guarded account was booked."""
 
     __tablename__ = "ledger_batch"
     __table_args__ = (Index("ix_ledger_batch_posted_at", "posted_at", "batch_no"), SCHEMA)
 
     batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    transfers: Mapped[int] = mapped_column(Integer)
     total_minor: Mapped[int] = mapped_column(BigInteger)
     posted_at: Mapped[datetime]
+    transfers: Mapped[int] = mapped_column(Integer)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
 
 
 class TransferRow(Base):
-    """One transfer. Partitioned by month of its UUIDv7; append-only for everybody."""
+    """One transfer. Partitioned by month of its UUIDv7; append-only for everybody.
+
+    ``place`` is its batch and its leaf there in one number (``rules.place_of``): the order of the books. The indexes by account
+    hold guarded sides only; an open account's transfers are found by its deltas, each batch being a range of places.
+    """
 
     __tablename__ = "transfer"
     __table_args__ = (
         CheckConstraint("amount_minor > 0", name="amount"),
         CheckConstraint("debit <> credit", name="sides"),
-        Index("ix_transfer_debit", "debit", "batch_no", "leaf"),
-        Index("ix_transfer_credit", "credit", "batch_no", "leaf"),
+        Index("ix_transfer_place", "place"),
+        Index("ix_transfer_debit", "debit", "place", postgresql_where=text("debit_after_minor IS NOT NULL")),
+        Index("ix_transfer_credit", "credit", "place", postgresql_where=text("credit_after_minor IS NOT NULL")),
         Index("ix_transfer_reference", "reference", postgresql_where=text("reference <> ''")),
         Index("ix_transfer_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
-        Index("ix_transfer_batch_no", "batch_no", postgresql_using="brin"),
         {**SCHEMA, "postgresql_partition_by": "RANGE (id)"},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    batch_no: Mapped[int] = mapped_column(BigInteger)
+    place: Mapped[int] = mapped_column(BigInteger)
     debit: Mapped[int] = mapped_column(BigInteger)
     credit: Mapped[int] = mapped_column(BigInteger)
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     event_at: Mapped[datetime]
     debit_after_minor: Mapped[int | None] = mapped_column(BigInteger)
     credit_after_minor: Mapped[int | None] = mapped_column(BigInteger)
-    leaf: Mapped[int] = mapped_column(Integer)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
     code: Mapped[int] = mapped_column(SmallInteger)
     reference: Mapped[str]
     details: Mapped[Json | None] = mapped_column("metadata")
     reverses: Mapped[UUID | None]
 
+    @hybrid_property
+    def batch_no(self) -> int:
+        """The batch that it was booked in."""
+        return batch_of(self.place)
+
+    @batch_no.inplace.expression
+    @classmethod
+    def _batch_no(cls) -> ColumnElement[int]:
+        return batch_in_sql(cls.place)
+
+    @hybrid_property
+    def leaf(self) -> int:
+        """Its place within its batch, from 0."""
+        return leaf_of(self.place)
+
+    @leaf.inplace.expression
+    @classmethod
+    def _leaf(cls) -> ColumnElement[int]:
+        return cls.place.op("&", return_type=BigInteger())(literal_column(str((1 << LEAF_BITS) - 1)))
+
 
 class AccountDelta(Base):
-    """What one batch moved on one open account. Append-only."""
+    """What one batch moved on one open account, and in how many transfers. Append-only."""
 
     __tablename__ = "account_delta"
     __table_args__ = (SCHEMA,)
@@ -121,6 +164,7 @@ class AccountDelta(Base):
     debit_minor: Mapped[int] = mapped_column(BigInteger)
     credit_minor: Mapped[int] = mapped_column(BigInteger)
     transfers: Mapped[int] = mapped_column(Integer)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
 
 
 class RefusedTransfer(Base):
@@ -133,13 +177,14 @@ class RefusedTransfer(Base):
     debit: Mapped[int] = mapped_column(BigInteger)
     credit: Mapped[int] = mapped_column(BigInteger)
     amount_minor: Mapped[int] = mapped_column(BigInteger)
-    code: Mapped[int] = mapped_column(SmallInteger)
     event_at: Mapped[datetime]
+    refused_at: Mapped[datetime]
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+    code: Mapped[int] = mapped_column(SmallInteger)
+    refusal: Mapped[str]
     reference: Mapped[str]
     details: Mapped[Json | None] = mapped_column("metadata")
     reverses: Mapped[UUID | None]
-    refusal: Mapped[str]
-    refused_at: Mapped[datetime]
 
 
 class HoldRow(Base):
@@ -152,20 +197,23 @@ class HoldRow(Base):
         CheckConstraint("(state = 'posted') = (transfer_id IS NOT NULL AND posted_minor IS NOT NULL)", name="posted"),
         CheckConstraint("(state = 'pending') = (resolved_at IS NULL)", name="resolved"),
         CheckConstraint("posted_minor <= amount_minor", name="part"),
-        UniqueConstraint("transfer_id"),
+        UniqueConstraint("transfer_id", "shard"),
+        ForeignKeyConstraint(["debit", "shard"], ["card.account.id", "card.account.shard"]),
+        ForeignKeyConstraint(["credit", "shard"], ["card.account.id", "card.account.shard"]),
         Index("ix_hold_pending", "expires_at", "id", postgresql_where=text("state = 'pending'")),
         Index("ix_hold_debit", "debit", postgresql_where=text("state = 'pending'")),
         SCHEMA,
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    debit: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"))
-    credit: Mapped[int] = mapped_column(BigInteger, ForeignKey("card.account.id"))
+    debit: Mapped[int] = mapped_column(BigInteger)
+    credit: Mapped[int] = mapped_column(BigInteger)
     amount_minor: Mapped[int] = mapped_column(BigInteger)
-    code: Mapped[int] = mapped_column(SmallInteger)
     expires_at: Mapped[datetime]
-    reference: Mapped[str]
     held_at: Mapped[datetime]
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+    code: Mapped[int] = mapped_column(SmallInteger)
+    reference: Mapped[str]
     state: Mapped[str]
     posted_minor: Mapped[int | None] = mapped_column(BigInteger)
     transfer_id: Mapped[UUID | None]

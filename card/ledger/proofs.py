@@ -13,14 +13,14 @@ from typing import Any, Final
 from uuid import UUID
 
 import cbor2
-from sqlalchemy import Row, func, insert, select, text
+from sqlalchemy import Row, and_, func, insert, select, text
 from sqlalchemy.orm import Session, aliased
 
 from app.kernel.errors import Unavailable, msg
 from app.kernel.signing import Key
 from card.ledger import queries, tree
 from card.ledger.models import AccountRow, LedgerBatch, LedgerCheckpoint, LedgerNode, LedgerSeal, TransferRow
-from card.ledger.rules import Finding, FindingKind
+from card.ledger.rules import Finding, FindingKind, place_of
 from card.ledger.tree import Checkpoint, Fetch
 
 FORMAT: Final = "citizen-card-receipt/1"
@@ -95,10 +95,14 @@ def _rows(session: Session, batches: list[int]) -> Iterator[tuple[int, list[byte
             TransferRow.details.label("details"),
             TransferRow.reverses,
         )
-        .outerjoin(debit, debit.id == TransferRow.debit)
-        .outerjoin(credit, credit.id == TransferRow.credit)
-        .where(TransferRow.batch_no.between(min(batches), max(batches)), TransferRow.batch_no.in_(batches))
-        .order_by(TransferRow.batch_no, TransferRow.leaf)
+        .outerjoin(debit, and_(debit.id == TransferRow.debit, debit.shard == TransferRow.shard))
+        .outerjoin(credit, and_(credit.id == TransferRow.credit, credit.shard == TransferRow.shard))
+        .where(
+            TransferRow.place >= place_of(min(batches), 0),
+            TransferRow.place < place_of(max(batches) + 1, 0),
+            TransferRow.batch_no.in_(batches),
+        )
+        .order_by(TransferRow.place)
     )
     for batch_no, rows in groupby(session.execute(query), key=lambda row: int(row.batch_no)):
         yield batch_no, [transfer_data(row) for row in rows]

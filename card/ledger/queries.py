@@ -5,11 +5,20 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Row, func, literal, or_, select, text, union_all
+from sqlalchemy import Row, Subquery, and_, case, false, func, literal, null, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from app.kernel.errors import NotFound, msg
-from card.ledger.models import AccountBalance, AccountDelta, AccountRow, HoldRow, LedgerBatch, RefusedTransfer, TransferRow
+from card.ledger.models import (
+    AccountBalance,
+    AccountDelta,
+    AccountRow,
+    HoldRow,
+    LedgerBatch,
+    RefusedTransfer,
+    TransferRow,
+    batch_in_sql,
+)
 from card.ledger.rules import (
     Account,
     AccountId,
@@ -27,10 +36,15 @@ from card.ledger.rules import (
     TrialLine,
     UnknownAccount,
     UnknownTransfer,
+    batch_of,
+    leaf_of,
+    place_of,
+    shard_of,
 )
 
 PAGE_MAX: Final = 500
-CURSOR_MAX: Final = 30  # characters: two numbers and a point
+CURSOR_MAX: Final = 20  # characters: two numbers and a point
+BATCH_NO_MAX: Final = 12  # digits of a batch's number, so that a place never outgrows 64 bits
 
 
 class BadCursor(NotFound):
@@ -54,9 +68,9 @@ def _account(row: AccountRow) -> Account:
 
 
 def account_id(session: Session, key_or_spec: str | AccountSpec) -> AccountId:
-    """The id of an opened account, by its key or its place in the chart. Raises :class:`UnknownAccount`."""
-    key = key_or_spec if isinstance(key_or_spec, str) else key_or_spec.key
-    found = session.scalar(select(AccountRow.id).where(AccountRow.key == key))
+    """The id of an opened account, by its key (in shard 0) or its place in the chart. Raises :class:`UnknownAccount`."""
+    key, shard = (key_or_spec, 0) if isinstance(key_or_spec, str) else (key_or_spec.key, key_or_spec.shard)
+    found = session.scalar(select(AccountRow.id).where(AccountRow.key == key, AccountRow.shard == shard))
     if found is None:
         raise UnknownAccount(key)
     return AccountId(found)
@@ -64,7 +78,7 @@ def account_id(session: Session, key_or_spec: str | AccountSpec) -> AccountId:
 
 def account(session: Session, account_id: AccountId) -> Account:
     """An opened account. Raises :class:`UnknownAccount`."""
-    row = session.get(AccountRow, account_id)
+    row = session.get(AccountRow, (account_id, shard_of(account_id)))
     if row is None:
         raise UnknownAccount(str(account_id))
     return _account(row)
@@ -72,7 +86,9 @@ def account(session: Session, account_id: AccountId) -> Account:
 
 def accounts(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, Account]:
     """Those of ``ids`` that exist."""
-    rows = session.scalars(select(AccountRow).where(AccountRow.id.in_(set(ids))))
+    wanted = set(ids)
+    shards = {shard_of(id_) for id_ in wanted}
+    rows = session.scalars(select(AccountRow).where(AccountRow.id.in_(wanted), AccountRow.shard.in_(shards)))
     return {AccountId(row.id): _account(row) for row in rows}
 
 
@@ -86,9 +102,10 @@ def accounts_of_kind(session: Session, kind: AccountKind, *, after: AccountId | 
 
 def lock_positions(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, Position]:
     """The positions of the guarded accounts among ``ids``, locked in id order until the transaction ends."""
+    wanted = set(ids)
     rows = session.execute(
         select(AccountBalance.account_id, AccountBalance.posted_minor, AccountBalance.held_minor, AccountBalance.floor_minor)
-        .where(AccountBalance.account_id.in_(set(ids)))
+        .where(AccountBalance.account_id.in_(wanted), AccountBalance.shard.in_({shard_of(id_) for id_ in wanted}))
         .order_by(AccountBalance.account_id)
         .with_for_update()
     )
@@ -126,7 +143,7 @@ def known(session: Session, ids: Iterable[UUID]) -> dict[UUID, Known]:
 
 def transfer(session: Session, transfer_id: UUID) -> Transfer:
     """A booked transfer. Raises :class:`UnknownTransfer`."""
-    row = session.get(TransferRow, transfer_id)
+    row = session.scalars(select(TransferRow).where(TransferRow.id == transfer_id)).one_or_none()
     if row is None:
         raise UnknownTransfer(str(transfer_id))
     return _transfer(row)
@@ -136,7 +153,7 @@ def booking(session: Session, transfer_id: UUID) -> Booking:
     """A booked transfer with its place in the books. Raises :class:`UnknownTransfer`."""
     found = session.execute(
         select(TransferRow, LedgerBatch.posted_at)
-        .join(LedgerBatch, LedgerBatch.batch_no == TransferRow.batch_no)
+        .join(LedgerBatch, and_(LedgerBatch.batch_no == TransferRow.batch_no, LedgerBatch.shard == TransferRow.shard))
         .where(TransferRow.id == transfer_id)
     ).one_or_none()
     if found is None:
@@ -155,18 +172,14 @@ def booking(session: Session, transfer_id: UUID) -> Booking:
 def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:
     """Every booked transfer of the business thing ``reference``, in the order of booking."""
     rows = session.scalars(
-        select(TransferRow)
-        .where(TransferRow.reference == reference, TransferRow.reference != "")
-        .order_by(TransferRow.batch_no, TransferRow.leaf)
+        select(TransferRow).where(TransferRow.reference == reference, TransferRow.reference != "").order_by(TransferRow.place)
     )
     return [_transfer(row) for row in rows]
 
 
 def reversals_of(session: Session, transfer_id: UUID) -> list[Transfer]:
     """The booked transfers that give back all or part of ``transfer_id``."""
-    rows = session.scalars(
-        select(TransferRow).where(TransferRow.reverses == transfer_id).order_by(TransferRow.batch_no, TransferRow.leaf)
-    )
+    rows = session.scalars(select(TransferRow).where(TransferRow.reverses == transfer_id).order_by(TransferRow.place))
     return [_transfer(row) for row in rows]
 
 
@@ -174,7 +187,7 @@ def balance(session: Session, account_id: AccountId) -> Balance:
     """The balance of an account now. An open account holds nothing back. Raises :class:`UnknownAccount`."""
     row = session.execute(
         select(AccountBalance.posted_minor, AccountBalance.held_minor, AccountBalance.floor_minor).where(
-            AccountBalance.account_id == account_id
+            AccountBalance.account_id == account_id, AccountBalance.shard == shard_of(account_id)
         )
     ).one_or_none()
     if row is not None:
@@ -205,7 +218,7 @@ def balance_at(session: Session, account_id: AccountId, instant: datetime) -> in
         return 0
     if not owner.guarded:
         return _open_balance(session, account_id, before_batch=last + 1)
-    newest = _lines(session, account_id, (last + 1, -1), 1)
+    newest = _lines(session, owner, place_of(last + 1, 0), 1)
     return int(newest[0].after_minor) if newest else 0
 
 
@@ -228,7 +241,7 @@ def balances(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, int]
 def _open_balance(session: Session, account_id: AccountId, *, before_batch: int | None = None) -> int:
     """Credits minus debits of an open account, over all batches or those before ``before_batch``."""
     query = select(func.coalesce(func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor), 0)).where(
-        AccountDelta.account_id == account_id
+        AccountDelta.account_id == account_id, AccountDelta.shard == shard_of(account_id)
     )
     if before_batch is not None:
         query = query.where(AccountDelta.batch_no < before_batch)
@@ -245,11 +258,11 @@ def pending_holds(session: Session, account_id: AccountId) -> list[tuple[UUID, i
     return [(row.id, row.amount_minor, row.expires_at) for row in rows]
 
 
-def _read_cursor(cursor: str) -> tuple[int, int]:
+def _read_cursor(cursor: str) -> int:
     batch_no, _, leaf = cursor.partition(".")
-    if not (batch_no.isdecimal() and leaf.isdecimal()) or len(cursor) > CURSOR_MAX:
+    if len(cursor) > CURSOR_MAX or not (batch_no.isdecimal() and leaf.isdecimal()) or len(batch_no) > BATCH_NO_MAX:
         raise BadCursor(cursor)
-    return int(batch_no), int(leaf)
+    return place_of(int(batch_no), int(leaf))
 
 
 def statement(session: Session, account_id: AccountId, *, before: str | None = None, limit: int = 50) -> list[StatementLine]:
@@ -259,7 +272,7 @@ def statement(session: Session, account_id: AccountId, *, before: str | None = N
     """
     owner = account(session, account_id)
     limit = max(1, min(limit, PAGE_MAX))
-    rows = _lines(session, account_id, _read_cursor(before) if before else None, limit)
+    rows = _lines(session, owner, _read_cursor(before) if before else None, limit)
     if not rows:
         return []
     keys = {found.id: found.key for found in accounts(session, {AccountId(row.counter) for row in rows}).values()}
@@ -275,57 +288,102 @@ def statement(session: Session, account_id: AccountId, *, before: str | None = N
             amount_minor=row.amount,
             balance_after_minor=balance_after,
             metadata=row.details or {},
-            cursor=f"{row.batch_no}.{row.leaf}",
+            cursor=f"{batch_of(row.place)}.{leaf_of(row.place)}",
         )
         for row, balance_after in zip(rows, after, strict=True)
     ]
 
 
-def _lines(session: Session, account_id: AccountId, before: tuple[int, int] | None, limit: int) -> list[Row[Any]]:
+LINE: Final = (
+    TransferRow.id,
+    TransferRow.event_at,
+    TransferRow.code,
+    TransferRow.reference,
+    TransferRow.details.label("details"),
+    TransferRow.place,
+)
+
+
+def _lines(session: Session, owner: Account, before: int | None, limit: int) -> list[Row[Any]]:
+    """The newest ``limit`` transfers of ``owner`` before the place ``before``, newest first."""
+    sides = _guarded_sides(owner, before, limit) if owner.guarded else _open_sides(session, owner, before, limit)
+    query = (
+        select(sides, LedgerBatch.posted_at)
+        .join(LedgerBatch, LedgerBatch.batch_no == batch_in_sql(sides.c.place))
+        .where(LedgerBatch.shard == shard_of(owner.id))
+        .order_by(sides.c.place.desc())
+        .limit(limit)
+    )
+    return list(session.execute(query))
+
+
+def _guarded_sides(owner: Account, before: int | None, limit: int) -> Subquery:
+    """By the indexes of the guarded sides: as quick at the end of a long history as at its beginning."""
     sides = []
     for own, other, after, sign in (
         (TransferRow.debit, TransferRow.credit, TransferRow.debit_after_minor, -1),
         (TransferRow.credit, TransferRow.debit, TransferRow.credit_after_minor, 1),
     ):
         side = select(
-            TransferRow.id,
-            TransferRow.event_at,
-            TransferRow.code,
-            TransferRow.reference,
-            TransferRow.details.label("details"),
-            TransferRow.batch_no,
-            TransferRow.leaf,
-            other.label("counter"),
-            (TransferRow.amount_minor * literal(sign)).label("amount"),
-            after.label("after_minor"),
-        ).where(own == account_id)
+            *LINE, other.label("counter"), (TransferRow.amount_minor * sign).label("amount"), after.label("after_minor")
+        )
+        side = side.where(own == owner.id, TransferRow.shard == shard_of(owner.id), after.is_not(None))
         if before is not None:
-            side = side.where(text("(batch_no, leaf) < (:batch_no, :leaf)").bindparams(batch_no=before[0], leaf=before[1]))
-        sides.append(side.order_by(TransferRow.batch_no.desc(), TransferRow.leaf.desc()).limit(limit).subquery())
-    both = union_all(*(select(side) for side in sides)).subquery()
-    query = (
-        select(both, LedgerBatch.posted_at)
-        .join(LedgerBatch, LedgerBatch.batch_no == both.c.batch_no)
-        .order_by(both.c.batch_no.desc(), both.c.leaf.desc())
-        .limit(limit)
+            side = side.where(TransferRow.place < before)
+        sides.append(side.order_by(TransferRow.place.desc()).limit(limit).subquery())
+    return union_all(*(select(side) for side in sides)).subquery()
+
+
+def _open_sides(session: Session, owner: Account, before: int | None, limit: int) -> Subquery:
+    """By the deltas, which say in what batches the newest transfers are: a batch is a range of places."""
+    deltas = select(AccountDelta.batch_no, AccountDelta.transfers).where(
+        AccountDelta.account_id == owner.id, AccountDelta.shard == shard_of(owner.id)
     )
-    return list(session.execute(query))
+    if before is not None:
+        deltas = deltas.where(AccountDelta.batch_no <= batch_of(before))
+    ranges, left = [], limit
+    for delta in session.execute(deltas.order_by(AccountDelta.batch_no.desc()).limit(limit + 1)):
+        ending = place_of(delta.batch_no + 1, 0) if before is None else min(place_of(delta.batch_no + 1, 0), before)
+        ranges.append(and_(TransferRow.place >= place_of(delta.batch_no, 0), TransferRow.place < ending))
+        if ending != before:  # how many of the batch that the cursor divides are left, nobody knows
+            left -= delta.transfers
+        if left <= 0:
+            break
+    paying = TransferRow.debit == owner.id
+    return (
+        select(
+            *LINE,
+            case((paying, TransferRow.credit), else_=TransferRow.debit).label("counter"),
+            case((paying, -TransferRow.amount_minor), else_=TransferRow.amount_minor).label("amount"),
+            null().label("after_minor"),
+        )
+        .where(
+            or_(false(), *ranges),
+            or_(paying, TransferRow.credit == owner.id),
+            TransferRow.shard == shard_of(owner.id),
+        )
+        .order_by(TransferRow.place.desc())
+        .limit(limit)
+        .subquery()
+    )
 
 
 def _running(session: Session, account_id: AccountId, rows: list[Row[Any]]) -> list[int]:
     """The balances of an open account after each of ``rows`` (newest first), counted back from its deltas."""
     newest = rows[0]
+    batch_no = batch_of(newest.place)
     later_in_batch = session.execute(
         select(
             func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.credit == account_id), 0)
             - func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.debit == account_id), 0)
         ).where(
-            TransferRow.batch_no == newest.batch_no,
-            TransferRow.leaf > newest.leaf,
+            TransferRow.place > newest.place,
+            TransferRow.place < place_of(batch_no + 1, 0),
+            TransferRow.shard == shard_of(account_id),
             or_(TransferRow.debit == account_id, TransferRow.credit == account_id),
         )
     ).scalar_one()
-    present = _open_balance(session, account_id, before_batch=newest.batch_no + 1) - int(later_in_batch)
+    present = _open_balance(session, account_id, before_batch=batch_no + 1) - int(later_in_batch)
     found = []
     for row in rows:
         found.append(present)
@@ -347,7 +405,7 @@ def trial_balance(session: Session) -> TrialBalance:
             func.count().label("transfers"),
         )
         .join(legs, legs.c.account_id == AccountRow.id)
-        .group_by(AccountRow.id)
+        .group_by(AccountRow.id, AccountRow.shard)
         .order_by(AccountRow.kind, AccountRow.id)
     )
     return TrialBalance(

@@ -20,6 +20,28 @@ AccountId = NewType("AccountId", int)
 
 CITY_LEDGER: Final = 1  # the city's own books; further ledgers never mix with it
 MAX_AMOUNT_MINOR: Final = 10**15
+SHARD_BITS: Final = 48  # an account's id: its shard above these bits, its number below
+LEAF_BITS: Final = 20  # a transfer's place: its batch above these bits, its leaf below; so a batch has at most 2^20 transfers
+
+
+def shard_of(account_id: AccountId) -> int:
+    """The shard in which an account is kept: 0 in a city of one database."""
+    return account_id >> SHARD_BITS
+
+
+def place_of(batch_no: int, leaf: int) -> int:
+    """The place of leaf ``leaf`` of a batch in the books, in one number that sorts as they do."""
+    return batch_no << LEAF_BITS | leaf
+
+
+def batch_of(place: int) -> int:
+    """The batch of a place."""
+    return place >> LEAF_BITS
+
+
+def leaf_of(place: int) -> int:
+    """The leaf of a place within its batch."""
+    return place & (1 << LEAF_BITS) - 1
 
 
 class AccountKind(StrEnum):
@@ -182,6 +204,7 @@ class AccountSpec:
     """An account as the chart describes it. ``floor_minor`` (≤ 0) is the lowest a guarded account's spendable balance may be.
 
     A *guarded* account has a balance row and can never be overdrawn. An *open* account has no floor and no row to fight over.
+    An account moves money only with accounts of its ``shard``; the same key may be open in several.
     """
 
     key: str
@@ -190,6 +213,7 @@ class AccountSpec:
     floor_minor: int = 0
     currency: str = CNY
     ledger: int = CITY_LEDGER
+    shard: int = 0
 
     def __post_init__(self) -> None:
         assert self.floor_minor <= 0, "a floor is a credit line: zero or below"

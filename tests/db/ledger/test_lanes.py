@@ -70,9 +70,7 @@ class City:
             found = ledger.balance(self.session, self.ids[place])
             assert (found.posted_minor, found.held_minor) == (book.posted[place], book.held.get(place, 0)), place
         rows = self.session.execute(
-            select(TransferRow.id, TransferRow.debit_after_minor, TransferRow.credit_after_minor).order_by(
-                TransferRow.batch_no, TransferRow.leaf
-            )
+            select(TransferRow.id, TransferRow.debit_after_minor, TransferRow.credit_after_minor).order_by(TransferRow.place)
         )
         assert [tuple(row) for row in rows] == book.lines
         assert ledger.check_books(self.session).findings == []

@@ -7,9 +7,11 @@ event emitted anywhere has a handler here and that every handler here is emitted
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
+from app.kernel import clock
 from app.kernel.db import Database, Json, Right
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
@@ -31,6 +33,12 @@ def _on_payment_settled(session: Session, payload: Json) -> None:
     applications.mark_paid(session, payload)
 
 
+def _on_purse_expired(session: Session, payload: Json) -> None:
+    """The holder is told that an earmarked purse ended, and where its rest went."""
+    params = {name: payload[name] for name in ("name", "returned_minor", "expires_at")}
+    messages.send(session, person_id=UUID(payload["holder_id"]), template="purse-expired", params=params, at=clock.now())
+
+
 HANDLERS: Final[dict[str, Handler]] = {
     "application.approved": applications.carry_out,
     "application.refused": applications.carry_out,
@@ -39,6 +47,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.unblocked": cards.on_card_blocked,
     "debit.foreign": clearing.note_debit,
     "payment.settled": _on_payment_settled,
+    "purse.expired": _on_purse_expired,
     "charge.foreign": clearing.note_charge,
     "file.received": clearing.match_file,
 }
@@ -76,6 +85,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
     Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
+    Job(name="ledger.purses", every_seconds=60, run=ledger_jobs.expire_purses),
     Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal, right=Right.SEALER),
     Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers, right=Right.SEALER),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),

@@ -1,7 +1,7 @@
 """Identifiers: UUID version 7 (RFC 9562), so that they sort by the time they were made."""
 
 import hashlib
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
@@ -26,3 +26,8 @@ def derived_id(at: datetime, *parts: str) -> UUID:
     value |= 0b10 << 62
     value |= int.from_bytes(digest[2:10], "big") & (2**62 - 1)
     return UUID(int=value)
+
+
+def instant_of(id_: UUID) -> datetime:
+    """The instant inside a UUIDv7, to the millisecond."""
+    return datetime.fromtimestamp((id_.int >> 80) / 1000, UTC)

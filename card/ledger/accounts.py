@@ -34,6 +34,11 @@ def family(holder_id: Owner) -> AccountSpec:
     return _guarded(AccountKind.FAMILY, holder_id)
 
 
+def earmarked(holder_id: Owner, purse_id: UUID) -> AccountSpec:
+    """Money of the holder that may only be spent as its grant says (专用钱包); each grant has a purse of its own."""
+    return _guarded(AccountKind.EARMARKED, f"{holder_id}/{purse_id}")
+
+
 def receivable(holder_id: Owner) -> AccountSpec:
     """What the holder owes the city: rides accepted offline that the purse could not pay. Its balance is negative or zero."""
     return _open(AccountKind.RECEIVABLE, holder_id)

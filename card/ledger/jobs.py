@@ -9,7 +9,7 @@ from app.kernel import clock, signing
 from app.kernel.db import Database
 from app.kernel.settings import Settings
 from app.kernel.signing import Purpose
-from card.ledger import actions, proofs
+from card.ledger import actions, proofs, purses
 
 MONTHS_AHEAD: Final = 4
 
@@ -19,6 +19,14 @@ def expire_holds(database: Database, _: Settings) -> None:
     while True:
         with database.transaction() as session:
             if actions.expire_holds(session, now=clock.now()) == 0:
+                return
+
+
+def expire_purses(database: Database, _: Settings) -> None:
+    """Return what is left in earmarked purses whose time has passed."""
+    while True:
+        with database.transaction() as session:
+            if purses.expire_purses(session, now=clock.now()) == 0:
                 return
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
     CheckConstraint,
     ColumnElement,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     Sequence,
     SmallInteger,
     SQLColumnExpression,
+    Text,
     UniqueConstraint,
     literal_column,
     text,
@@ -115,6 +117,13 @@ class TransferRow(Base):
         Index("ix_transfer_credit", "credit", "place", postgresql_where=text("credit_after_minor IS NOT NULL")),
         Index("ix_transfer_reference", "reference", postgresql_where=text("reference <> ''")),
         Index("ix_transfer_reverses", "reverses", postgresql_where=text("reverses IS NOT NULL")),
+        Index(
+            "ix_transfer_metadata",
+            "metadata",
+            postgresql_using="gin",
+            postgresql_ops={"metadata": "jsonb_path_ops"},
+            postgresql_where=text("metadata IS NOT NULL"),
+        ),
         {**SCHEMA, "postgresql_partition_by": "RANGE (id)"},
     )
 
@@ -220,6 +229,33 @@ class HoldRow(Base):
     resolved_at: Mapped[datetime | None]
 
 
+class EarmarkedPurse(Base):
+    """What a purse may be spent on, until when, and which fund its money came from. Only its end is ever written to it."""
+
+    __tablename__ = "earmarked_purse"
+    __table_args__ = (
+        CheckConstraint("granted_minor > 0", name="granted"),
+        CheckConstraint("returned_minor >= 0", name="returned"),
+        UniqueConstraint("account_key"),
+        Index("ix_earmarked_purse_holder_id", "holder_id", "expires_at", "id"),
+        Index("ix_earmarked_purse_open", "expires_at", "id", postgresql_where=text("closed_at IS NULL")),
+        SCHEMA,
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID]
+    account_key: Mapped[str]
+    name: Mapped[Json]
+    codes: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger))
+    payees: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    fund_key: Mapped[str]
+    granted_minor: Mapped[int] = mapped_column(BigInteger)
+    granted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    returned_minor: Mapped[int] = mapped_column(BigInteger)
+    closed_at: Mapped[datetime | None]
+
+
 class LedgerSeal(Base):
     """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed."""
 
@@ -251,6 +287,65 @@ class LedgerCheckpoint(Base):
     __table_args__ = (SCHEMA,)
 
     size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    suite: Mapped[int] = mapped_column(SmallInteger)
     root: Mapped[bytes]
     note: Mapped[str]
     signed_at: Mapped[datetime]
+
+
+class LedgerCosignature(Base):
+    """Another city's word that this checkpoint continues what it saw before (C2SP cosignature, one note line). Append-only."""
+
+    __tablename__ = "ledger_cosignature"
+    __table_args__ = (SCHEMA,)
+
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    city: Mapped[str] = mapped_column(primary_key=True)
+    verifier_key: Mapped[str]
+    line: Mapped[str]
+    cosigned_at: Mapped[datetime]
+    received_at: Mapped[datetime]
+
+
+class LedgerAlarm(Base):
+    """Something wrong with the books, ours or a partner's. It stands until somebody says what was done about it."""
+
+    __tablename__ = "ledger_alarm"
+    __table_args__ = (
+        CheckConstraint("(acknowledged_at IS NULL) = (acknowledged_by IS NULL)", name="by"),
+        CheckConstraint("(acknowledged_at IS NULL) = (reason IS NULL)", name="reason"),
+        Index(
+            "uq_ledger_alarm_standing",
+            "kind",
+            "subject",
+            unique=True,
+            postgresql_where=text("acknowledged_at IS NULL"),
+        ),
+        Index("ix_ledger_alarm_raised_at", "raised_at", "id"),
+        SCHEMA,
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    raised_at: Mapped[datetime]
+    kind: Mapped[str]
+    subject: Mapped[str]
+    expected: Mapped[str]
+    found: Mapped[str]
+    acknowledged_at: Mapped[datetime | None]
+    acknowledged_by: Mapped[str | None]
+    reason: Mapped[str | None]
+
+
+class LedgerCheck(Base):
+    """That the books were proven, when, how much was read and how much was wrong. Append-only."""
+
+    __tablename__ = "ledger_check"
+    __table_args__ = (SCHEMA,)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    accounts: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    batches: Mapped[int] = mapped_column(BigInteger)
+    findings: Mapped[int] = mapped_column(Integer)
+    took_ms: Mapped[int] = mapped_column(BigInteger)

@@ -158,7 +158,9 @@ def seal(session: Session, *, key: Key, city_code: str, now: datetime, window: i
     size += len(batches)
     checkpoint = Checkpoint(origin=origin(city_code), size=size, root=tree.subtree(fetch, 0, size))
     note = tree.signed_note(checkpoint, public=key.public_bytes, sign=key.sign)
-    session.execute(insert(LedgerCheckpoint).values(size=size, root=checkpoint.root, note=note, signed_at=now))
+    session.execute(
+        insert(LedgerCheckpoint).values(size=size, suite=tree.SUITE, root=checkpoint.root, note=note, signed_at=now)
+    )
     return len(batches)
 
 

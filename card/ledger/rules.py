@@ -50,6 +50,7 @@ class AccountKind(StrEnum):
     PURSE = "purse"
     MEDICAL = "medical"
     FAMILY = "family"
+    EARMARKED = "earmarked"
     RECEIVABLE = "receivable"
     OPERATOR = "operator"
     HOSPITAL = "hospital"
@@ -101,6 +102,8 @@ class TransferCode(IntEnum):
     ALLOWANCE = 41
     CONTRIBUTION = 42
     BENEFIT_RECOVERY = 43
+    GRANT = 44
+    GRANT_RETURN = 45
     PURCHASE = 50
     REFUND = 51
     BILL = 52

@@ -3,7 +3,7 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, Index
+from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.kernel.db import Base, Json, refuse_on_constraint
@@ -75,6 +75,20 @@ class Message(Base):
     status: Mapped[int | None]
     answer_headers: Mapped[Json]
     answer_body: Mapped[bytes]
+
+
+class SeenCheckpoint(Base):
+    """A checkpoint of another city's ledger that this one checked and cosigned. Append-only; the largest is the last seen."""
+
+    __tablename__ = "partner_checkpoint"
+    __table_args__ = ({"schema": "card"},)
+
+    city: Mapped[str] = mapped_column(primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    root: Mapped[bytes]
+    note: Mapped[str]
+    verifier_key: Mapped[str]
+    seen_at: Mapped[datetime]
 
 
 refuse_on_constraint("uq_partner_entity_id", CodeTaken)

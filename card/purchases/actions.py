@@ -86,7 +86,7 @@ def _locked(session: Session, bill_id: UUID) -> Bill:
 
 
 def pay(session: Session, *, bill_id: UUID, holder_id: UUID, by: str, now: datetime) -> None:
-    """Pay a bill from the holder's purse. Paying it twice pays it once.
+    """Pay a bill from the holder's purses, the earmarked ones first. Paying it twice pays it once.
 
     Raises :class:`BillExpired`, ``InsufficientFunds``, ``IllegalMove``, and ``NoSuchBill`` for somebody else's.
     """
@@ -100,19 +100,15 @@ def pay(session: Session, *, bill_id: UUID, holder_id: UUID, by: str, now: datet
         raise BillExpired
     merchant = session.get_one(Merchant, row.merchant_id)
     transfer_id = ids.derived_id(row.made_at, "bill", str(row.id))
-    ledger.post_all(
+    ledger.pay(
         session,
-        [
-            ledger.Transfer(
-                id=transfer_id,
-                debit=ledger.open_account(session, ledger.chart.purse(holder_id), now=now),
-                credit=ledger.open_account(session, ledger.chart.merchant(row.merchant_id), now=now),
-                amount_minor=row.amount_minor,
-                code=TransferCode.BILL if merchant.kind == MerchantKind.UTILITY else TransferCode.PURCHASE,
-                event_at=now,
-                reference=f"bill:{row.id}",
-            )
-        ],
+        payment_id=transfer_id,
+        holder_id=holder_id,
+        payee=ledger.chart.merchant(row.merchant_id),
+        amount_minor=row.amount_minor,
+        code=TransferCode.BILL if merchant.kind == MerchantKind.UTILITY else TransferCode.PURCHASE,
+        event_at=now,
+        reference=f"bill:{row.id}",
         now=now,
     )
     row.state, row.paid_at, row.holder_id, row.transfer_id = state.value, now, holder_id, transfer_id
@@ -130,16 +126,16 @@ def refund(
     if row.transfer_id is None:
         rules.move(BillState(row.state), BillState.REFUNDED)
     assert row.transfer_id is not None
-    ledger.reverse(
+    ledger.refund(
         session,
-        original_id=row.transfer_id,
-        reversal_id=refund_id,
+        payment_id=row.transfer_id,
+        refund_id=refund_id,
         amount_minor=amount_minor,
         now=now,
         reference=f"bill:{row.id}",
         code=TransferCode.REFUND,
     )
-    row.refunded_minor = sum(found.amount_minor for found in ledger.reversals_of(session, row.transfer_id))
+    row.refunded_minor = ledger.refunded_minor(session, row.transfer_id)
     if row.refunded_minor == row.amount_minor and BillState(row.state) is not BillState.REFUNDED:
         row.state = rules.move(BillState(row.state), BillState.REFUNDED).value
     audit.record(session, actor=by, action="bill.refund", subject=f"bill:{row.id}", at=now)

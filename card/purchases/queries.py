@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from app.kernel.errors import NotFound, msg
-from card.purchases.models import Bill
+from card.purchases.models import Bill, Merchant
 from card.purchases.rules import BillState, MerchantKind
 
 
@@ -87,3 +87,8 @@ def bills_of(session: Session, holder_id: UUID, *, limit: int = 50) -> list[Bill
         .limit(limit)
     )
     return [view(row) for row in rows]
+
+
+def merchants(session: Session) -> dict[str, dict[str, str]]:
+    """The names of all merchants and utilities by id, in both languages."""
+    return {row.id: dict(row.name) for row in session.scalars(select(Merchant))}

@@ -21,7 +21,7 @@ from app.kernel.db import Json
 from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.fares import Charge, Entitlement, PastFare, PricedJourney, Rider, State, Tap, Tariffs
-from card.ledger import OutcomeStatus, Transfer, TransferCode, chart
+from card.ledger import Transfer, TransferCode, chart
 from card.transit import network
 from card.transit.models import ClaimedTap, Debt, FarePosting, JourneyRow, PresentmentOut, TapRow
 from card.transit.rules import Difference, Liability, differences
@@ -355,23 +355,28 @@ def charge_holder(
     metadata: Json,
     now: datetime,
 ) -> str:
-    """Debit the holder's purse; where it cannot pay, the whole amount becomes a debt. Answers ``purse`` or ``debt``."""
+    """Debit the holder's purses, the earmarked ones first; where they cannot pay, the whole amount becomes a debt.
+
+    Answers ``purse`` or ``debt``.
+    """
     credit = ledger.open_account(session, creditor, now=now)
-    purse = ledger.open_account(session, chart.purse(holder_id), now=now)
-    transfer = Transfer(
-        id=posting_id,
-        debit=purse,
-        credit=credit,
-        amount_minor=amount_minor,
-        code=code,
-        event_at=event_at,
-        reference=reference,
-        metadata=metadata,
-    )
-    [outcome] = ledger.post(session, [transfer], now=now)
-    if outcome.status is not OutcomeStatus.REFUSED:
+    try:
+        ledger.pay(
+            session,
+            payment_id=posting_id,
+            holder_id=holder_id,
+            payee=creditor,
+            amount_minor=amount_minor,
+            code=code,
+            event_at=event_at,
+            reference=reference,
+            metadata=metadata,
+            now=now,
+        )
+    except ledger.InsufficientFunds:
+        pass
+    else:
         return "purse"
-    assert outcome.code == "insufficient-funds", outcome
     debt_id = derived_id(now, "fare-debt", str(posting_id))
     owed = Transfer(
         id=debt_id,
@@ -414,10 +419,9 @@ def refund_holder(
     metadata: Json,
     now: datetime,
 ) -> str:
-    """Give an amount back: first against what the holder still owes this creditor, the rest into the purse."""
+    """Give an amount back: first against what the holder still owes this creditor, the rest to the purses that had paid."""
     debit = ledger.open_account(session, creditor, now=now)
     receivable = ledger.open_account(session, chart.receivable(holder_id), now=now)
-    purse = ledger.open_account(session, chart.purse(holder_id), now=now)
     left, transfers = amount_minor, []
     for debt in _open_debts(session, holder_id, creditor=creditor.key, card_number=card_number):
         part = min(left, debt.left_minor)
@@ -427,7 +431,18 @@ def refund_holder(
             left -= part
     means = "purse" if left else "debt"
     if left:
-        transfers.append((posting_id, purse, left))
+        ledger.give_back(
+            session,
+            refund_id=posting_id,
+            holder_id=holder_id,
+            payee=creditor,
+            amount_minor=left,
+            code=code,
+            event_at=event_at,
+            reference=reference,
+            metadata=metadata,
+            now=now,
+        )
     ledger.post_all(
         session,
         [

@@ -1,12 +1,13 @@
 """How cards, entitlements and lines of a statement are named on a screen."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Final
 
+from app.kernel.clock import civil_date as civil
 from app.kernel.errors import msg
-from app.web.i18n import translate
+from app.web.i18n import language, translate
 from card import cards, ledger
 from card.credentials import Entitlement, numbers
 from portal.kit.dates import civil_date
@@ -70,12 +71,22 @@ MOVEMENTS: Final = {
     "allowance": msg("Allowance"),
     "benefit-recovery": msg("Payment taken back"),
     "payout": msg("Paid out to your bank"),
+    "grant": msg("Granted to you"),
+    "grant-return": msg("Returned to the fund"),
     "purchase": msg("Purchase"),
     "refund": msg("Refund"),
     "bill": msg("Bill"),
     "dispute-credit": msg("Credit after a dispute"),
     "dispute-chargeback": msg("Charge after a dispute"),
     "provisional-credit": msg("Provisional credit"),
+}
+
+
+PAYS: Final = {
+    ledger.TransferCode.FARE: msg("journeys in this city"),
+    ledger.TransferCode.PURCHASE: msg("payments in shops"),
+    ledger.TransferCode.BILL: msg("bills"),
+    ledger.TransferCode.SERVICE_FEE: msg("service fees"),
 }
 
 
@@ -97,6 +108,21 @@ class CardFace:
     blocked_at: datetime | None
     reason: str
     replaced: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PurseView:
+    """An earmarked purse as its screens show it: ``what`` says what it pays for, ``share`` is what is left, in percent."""
+
+    id: str
+    name: str
+    what: str
+    balance: str
+    granted: str
+    until: datetime
+    last_day: date
+    share: int
+    over: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +165,23 @@ def entitlement(held: Entitlement, cities: dict[str, str]) -> tuple[str, str]:
     where = translate(msg("the whole province")) if held.scope_city.endswith("0000") else cities.get(held.scope_city, "")
     place = where or translate(msg("city %(code)s"), code=held.scope_city)
     return what, translate(msg("In %(place)s, until %(date)s"), place=place, date=civil_date(held.expires_on))
+
+
+def purse(held: ledger.Purse, payees: Mapping[str, str], *, now: datetime) -> PurseView:
+    """An earmarked purse in the page's language; ``payees`` names accounts that it may pay."""
+    named = sorted(payees[key] for key in held.payees if key in payees)
+    what = named or [translate(PAYS[code]) for code in sorted(held.codes) if code in PAYS]
+    return PurseView(
+        id=str(held.id),
+        name=held.name.get(language()) or held.name["en"],
+        what=translate(msg(", ")).join(what) or translate(msg("everything")),
+        balance=yuan(held.available_minor),
+        granted=yuan(held.granted_minor),
+        until=held.expires_at,
+        last_day=civil(held.expires_at - timedelta(microseconds=1)),
+        share=round(100 * held.available_minor / held.granted_minor),
+        over=held.closed or held.expires_at <= now,
+    )
 
 
 def movements(lines: Sequence[ledger.StatementLine]) -> list[Movement]:

@@ -15,7 +15,7 @@ from app.kernel.errors import Invalid, msg
 from app.web.auth import Role, allow, principal
 from app.web.db import settings, transaction
 from app.web.i18n import DEFAULT, language, translate
-from card import cards, ledger, partners
+from card import cards, ledger, partners, purchases
 from card.credentials import Use
 from portal.kit import cards as shown
 from portal.kit import qr
@@ -87,6 +87,7 @@ def show() -> str:
         names = _cities(session)
         code = _code(session, found) if found is not None and found.status is cards.Status.ACTIVE else None
         name = people.get(session, holder_id).called(language())
+        purses = _purses(session, holder_id)
         others = [card for card in cards.cards_of(session, holder_id) if found is None or card.id != found.id]
         phones = [one for one in cards.devices_of(session, found.id) if not one.kept_here] if found is not None else []
     return render_template(
@@ -96,10 +97,41 @@ def show() -> str:
         holder=name,
         balance_minor=balance_minor,
         movements=shown.movements(lines),
+        purses=[one for one in purses if not one.over],
         entitlements=[shown.entitlement(one, names) for one in held],
         others=[shown.face(card) for card in others],
         phones=[one for one in phones if one.ended_at is None],
         renew_seconds=RENEW_SECONDS,
+    )
+
+
+def _purses(session: Session, holder_id: UUID, *, closed: bool = False) -> list[shown.PurseView]:
+    held = ledger.purses_of(session, holder_id, closed=closed)
+    shops = {key for one in held for key in one.payees if key.startswith("merchant:")}
+    names = {f"merchant:{id_}": name for id_, name in purchases.merchants(session).items()} if shops else {}
+    payees = {key: name.get(language()) or name["en"] for key, name in names.items()}
+    return [shown.purse(one, payees, now=clock.now()) for one in held]
+
+
+@blueprint.get("/purses/<uuid:purse_id>")
+@allow(Role.RESIDENT)
+def purse(purse_id: UUID) -> str:
+    """An earmarked purse: what it is for, until when, and every movement of it."""
+    holder_id = principal().person_id
+    before = request.args.get("before")
+    with transaction() as session:
+        found = next((one for one in _purses(session, holder_id, closed=True) if one.id == str(purse_id)), None)
+        if found is None:
+            raise ledger.UnknownAccount(str(purse_id))
+        account = ledger.account_id(session, ledger.chart.earmarked(holder_id, purse_id))
+        lines = ledger.statement(session, account, before=before, limit=PAGE + 1)
+    older = url_for("card.purse", purse_id=purse_id, before=lines[PAGE - 1].cursor) if len(lines) > PAGE else None
+    return render_template(
+        "resident/card/purse.html",
+        purse=found,
+        movements=shown.movements(lines[:PAGE]),
+        newer=url_for("card.purse", purse_id=purse_id) if before else None,
+        older=older,
     )
 
 

@@ -27,7 +27,13 @@ EXPORT: Final = 50_000  # lines of a downloaded statement
 EXPORT_PAGE: Final = 500
 
 GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
-    msg("Residents"): (AccountKind.PURSE, AccountKind.MEDICAL, AccountKind.FAMILY, AccountKind.RECEIVABLE),
+    msg("Residents"): (
+        AccountKind.PURSE,
+        AccountKind.EARMARKED,
+        AccountKind.MEDICAL,
+        AccountKind.FAMILY,
+        AccountKind.RECEIVABLE,
+    ),
     msg("Those who are paid"): (AccountKind.OPERATOR, AccountKind.HOSPITAL, AccountKind.MERCHANT, AccountKind.FEES),
     msg("Funds and budgets"): (
         AccountKind.POOLED_FUND,

@@ -61,6 +61,15 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         path="/me/payments/%(payment_id)s",
         action=msg("See the payment"),
     ),
+    "purse-expired": Template(
+        subject=msg("%(name)s has ended"),
+        text=msg(
+            "It could be used until %(expires)s. The %(returned)s left in it went back to the fund it came from. "
+            "Your own money is untouched."
+        ),
+        path="/me/card",
+        action=msg("See the card"),
+    ),
     "card-issued": Template(
         subject=msg("Your citizen card is ready"),
         text=msg("Card %(number)s is yours. Open it on your phone and hold the code to a gate."),

@@ -43,6 +43,7 @@ def insure(session: Session, city: City, everybody: dict[str, UUID], *, now: dat
     if city is NANJING:
         health.worked_claimant(session, holder_id=everybody["zhou"], now=now)
         benefits.working_life(session, holder_id=everybody["zhou"], category=Category.MAN, now=now)
+        benefits.worked_purses(session, holder_id=everybody["zhou"], now=now)
         payees = {"A": "qin", "B": "payee-b", "C": "payee-c", "D": "payee-d", "E": "payee-e"}
         benefits.worked_run(
             session,

@@ -1,6 +1,6 @@
 """The scene of the worked pension and the worked payment run: five lives of Nanjing, one for each thing that can happen."""
 
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
@@ -8,12 +8,15 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from app.demo.scene.health import endow
-from card import benefits, ledger
+from app.kernel import clock, ids
+from card import benefits, ledger, purchases
 from card.benefits import Category
+from card.ledger import TransferCode
 from services import people
 
 FUND_OPENING_MINOR: Final = 10_000_000_00
 NOVEMBER: Final = date(2026, 11, 1)
+SUBSIDIES_FROM: Final = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 def endow_funds(session: Session, *, now: datetime) -> None:
@@ -88,6 +91,48 @@ def worked_run(session: Session, *, holders: dict[str, UUID], birth_of_a: date, 
         )
         if letter == "C" and benefits.award(session, award_id).ended_on is None:
             benefits.end_award(session, award_id=award_id, ended_on=date(2026, 11, 9), reason="death", by="system", now=now)
+
+
+def worked_purses(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    """A ride subsidy for this month and a meal allowance at the community canteen. Once."""
+    purchases.open_merchant(
+        session,
+        merchant_id="demo-canteen",
+        name={"en": "Demo Community Canteen", "zh_Hans_CN": "演示·社区食堂"},
+        kind=purchases.MerchantKind.SHOP,
+        now=now,
+    )
+    for cause, name, codes, payees, amount_minor in (
+        ("rides", {"en": "Green travel subsidy", "zh_Hans_CN": "绿色出行补贴"}, [TransferCode.FARE], ["operator"], 2_000),
+        (
+            "meals",
+            {"en": "Meal allowance", "zh_Hans_CN": "助餐补贴"},
+            [TransferCode.PURCHASE],
+            ["merchant:demo-canteen"],
+            12_000,
+        ),
+    ):
+        purse_id = ids.derived_id(SUBSIDIES_FROM, "demo-purse", str(holder_id), cause)
+        if purse_id in {purse.id for purse in ledger.purses_of(session, holder_id, closed=True)}:
+            continue
+        ledger.grant_purse(
+            session,
+            purse_id=purse_id,
+            holder_id=holder_id,
+            name=name,
+            codes=codes,
+            payees=payees,
+            fund=ledger.chart.allowance_fund(),
+            amount_minor=amount_minor,
+            expires_at=end_of_month(now) if cause == "rides" else end_of_month(now + timedelta(days=31)),
+            now=now,
+        )
+
+
+def end_of_month(now: datetime) -> datetime:
+    """The first instant of the next civil month."""
+    first = clock.civil_date(now).replace(day=1) + timedelta(days=32)
+    return datetime(first.year, first.month, 1, tzinfo=clock.SHANGHAI)
 
 
 PENSIONERS: Final = {

@@ -1,8 +1,8 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
-from card.fares.charging import Charge, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
+from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
 from card.fares.feeds import Feed, FeedRefused, Problem, read_feed, read_files
-from card.fares.legs import Leg, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
+from card.fares.legs import JoinRule, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
 from card.fares.publishing import Line, LineStop, Operator, Published, Stop, fingerprint, publish
 from card.fares.tariffs import (
     LOCAL_CARD,
@@ -37,11 +37,12 @@ __all__ = [
     "Feed",
     "FeedRefused",
     "Interchange",
-    "Leg",
+    "JoinRule",
     "LegFares",
     "LegRule",
     "Line",
     "LineStop",
+    "Meter",
     "Names",
     "NoTariff",
     "Operator",

@@ -1,25 +1,31 @@
 """What a card owes for a day of taps: one pure function, the same answer whatever the order, repetition or delay of arrival.
 
-``charge`` sorts what it is given by the taps' own time, so arrival cannot matter. Every journey carries the steps that made its
-amount; they add up to it to the fen, and the portal puts them into words.
+``charge`` sorts what it is given by the taps' own time, so arrival cannot matter. It works with compiled tariffs and leaves a
+compact fact a journey; the journeys with the steps that made their amounts are written out when somebody asks for them. The
+steps add up to the amount to the fen, and the portal puts them into words. Many days of one card are priced by one ``Meter``.
 """
 
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
-from typing import Final
+from functools import lru_cache
+from operator import attrgetter
+from typing import Final, NamedTuple
 
 from app.kernel.clock import SHANGHAI, local
-from card.fares.legs import Leg, LegRule, TransferRule, TransferType
-from card.fares.tariffs import LOCAL_CARD, Cap, Concession, NoTariff, Rider, Tap, Tariff, Tariffs, UnknownDistance, Window
+from card.fares.compiled import CapTerms, Compiled, PassTerms, RiderTerms, in_force
+from card.fares.legs import LegRule, Transferred
+from card.fares.tariffs import Concession, Pass, Rider, Tap, Tariff, Tariffs, UnknownDistance, Window
 
 DAY_BEGINS: Final = timedelta(hours=3)
 """A card-day runs from 03:00 to 03:00 in Asia/Shanghai, when no metro runs: a journey over midnight stays whole."""
 
+_ORIGIN: Final = datetime(1970, 1, 1, 3, tzinfo=SHANGHAI).astimezone(UTC)  # card-day 0 begins; Shanghai's clocks never change
+_FIRST_DAY: Final = date(1970, 1, 1)
 ENTRY, EXIT, RIDE = "entry", "exit", "ride"
 _RANK: Final = {EXIT: 0, RIDE: 1, ENTRY: 2}  # at one instant, out comes before in
 
@@ -98,36 +104,29 @@ class PricedJourney:
         return PastFare(at=self.started_at, operator=self.operator, capped_minor=self.capped_minor)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Charge:
-    """A card-day's price: its journeys in order, and the taps that were set aside as replays of a credential."""
+class _Window(NamedTuple):
+    """A card-day: its date, and when it, its week and its month began."""
 
-    journeys: tuple[PricedJourney, ...]
-    replays: tuple[str, ...]
+    date: date
+    day: datetime
+    week: datetime
+    month: datetime
 
-    @property
-    def total_minor(self) -> int:
-        """What the card owes for the day, over all operators."""
-        return sum(journey.charged_minor for journey in self.journeys)
 
-    def owed_to(self, operator: str) -> int:
-        """What the card owes ``operator`` for the day."""
-        return sum(journey.charged_minor for journey in self.journeys if journey.operator == operator)
+@lru_cache(maxsize=4096)
+def _window(number: int) -> _Window:
+    on = _FIRST_DAY + timedelta(days=number)
+    day = _ORIGIN + timedelta(days=number)
+    return _Window(on, day, day - timedelta(days=on.weekday()), day - timedelta(days=on.day - 1))
 
 
 @dataclass(slots=True)
 class _Trip:
-    """Taps that belong together, before they are priced."""
+    """Taps that belong together; ``more`` are further legs after an interchange over the street or a joined leg."""
 
     entry: Tap | None
     exit: Tap | None
-    more: list[tuple[Tap, Tap]] = field(default_factory=list)  # further legs after an interchange over the street
-
-    @property
-    def first(self) -> Tap:
-        found = self.entry or self.exit
-        assert found is not None
-        return found
+    more: list[tuple[Tap, Tap]] | None = None
 
     @property
     def last(self) -> Tap | None:
@@ -136,405 +135,593 @@ class _Trip:
     @property
     def taps(self) -> tuple[str, ...]:
         own = tuple(tap.key for tap in (self.entry, self.exit) if tap is not None)
-        return own[:1] if self.entry is self.exit else own + tuple(tap.key for pair in self.more for tap in pair)
+        return own[:1] if self.entry is self.exit else own + tuple(tap.key for pair in self.more or () for tap in pair)
 
 
-class _Calendar:
-    """Tariffs by operator and instant; nearly all taps of a call fall on one card-day, so the last one found is remembered."""
+class _Changed(NamedTuple):
+    """A transfer that was applied: between which groups, and what it added to the leg's fare."""
 
-    def __init__(self, tariffs: Tariffs) -> None:
-        self._tariffs = tariffs
-        self._found: dict[tuple[str, date], Tariff | None] = {}
-        self._day = date.min
-        self._begin = self._end = datetime.max.replace(tzinfo=UTC)
+    from_group: str
+    to_group: str
+    amount_minor: int
 
-    def day(self, at: datetime) -> date:
-        """The card-day of an instant."""
-        if not self._begin <= at < self._end:
-            self._day = card_day(at)
-            begin = datetime.combine(self._day, time(), SHANGHAI) + DAY_BEGINS
-            self._begin, self._end = begin.astimezone(UTC), (begin + timedelta(days=1)).astimezone(UTC)
-        return self._day
 
-    def tariff(self, operator: str, at: datetime) -> Tariff | None:
-        """The version in force, or none."""
-        key = (operator, self.day(at))
-        if key not in self._found:
-            try:
-                self._found[key] = self._tariffs.at(*key)
-            except NoTariff:
-                self._found[key] = None
-        return self._found[key]
+class _Fact(NamedTuple):
+    """All that is needed to write a journey out; amounts in minor units. ``reason`` is why it could not be priced."""
+
+    trip: _Trip
+    first: Tap
+    compiled: Compiled | None
+    state: "State"
+    code: "StepCode"
+    base_minor: int
+    rule: LegRule | None
+    changed: _Changed | None
+    concession: Concession | None
+    conceded_minor: int
+    overtime_minor: int
+    cuts: tuple[tuple[CapTerms, int], ...]
+    ticket: Pass | None
+    capped_minor: int
+    charged_minor: int
+    reason: str
+
+
+class Charge:
+    """A card-day's price: its journeys in order, and the taps that were set aside as replays of a credential."""
+
+    __slots__ = ("_facts", "_journeys", "replays")
+
+    def __init__(self, facts: list[_Fact], replays: tuple[str, ...]) -> None:
+        self._facts = facts
+        self._journeys: tuple[PricedJourney, ...] | None = None
+        self.replays = replays
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Charge) and (self.journeys, self.replays) == (other.journeys, other.replays)
+
+    __hash__ = None  # type: ignore[assignment]  # a charge is compared, never a key
+
+    def __repr__(self) -> str:
+        return f"Charge(journeys={self.journeys!r}, replays={self.replays!r})"
+
+    def __len__(self) -> int:
+        """How many journeys there are, without writing them out."""
+        return len(self._facts)
+
+    @property
+    def journeys(self) -> tuple[PricedJourney, ...]:
+        """The journeys with the reasons of their prices, in the order of travel."""
+        if self._journeys is None:
+            self._journeys = tuple(map(_written_out, self._facts))
+        return self._journeys
+
+    @property
+    def total_minor(self) -> int:
+        """What the card owes for the day, over all operators."""
+        return sum([fact.charged_minor for fact in self._facts])
+
+    @property
+    def owed(self) -> dict[str, int]:
+        """What the card owes each operator it travelled with."""
+        found: dict[str, int] = {}
+        for fact in self._facts:
+            operator = fact.first.operator
+            found[operator] = found.get(operator, 0) + fact.charged_minor
+        return found
+
+    def owed_to(self, operator: str) -> int:
+        """What the card owes ``operator`` for the day."""
+        return self.owed.get(operator, 0)
+
+    @property
+    def past(self) -> tuple[PastFare, ...]:
+        """What the day leaves for the caps and month tickets of later days."""
+        return tuple(
+            PastFare(at=fact.first.at, operator=fact.first.operator, capped_minor=fact.capped_minor)
+            for fact in self._facts
+            if fact.state is State.COMPLETE
+        )
+
+
+_AT: Final = attrgetter("at")
+_TOKEN: Final = attrgetter("token")
 
 
 def in_order(taps: Iterable[Tap]) -> tuple[list[Tap], tuple[str, ...]]:
     """Each tap once, by its own time, and the keys of those that replay a credential already shown that day."""
-    unique = {tap.key: tap for tap in taps}
-    kept: list[Tap] = []
+    kept = sorted({tap.key: tap for tap in taps}.values(), key=_AT)
+    if len(set(map(_AT, kept))) != len(kept):
+        kept.sort(key=lambda tap: (tap.at, _RANK[tap.kind], tap.key))
+    tokens = list(filter(None, map(_TOKEN, kept)))
+    if len(set(tokens)) == len(tokens):
+        return kept, ()
     replays: list[str] = []
     shown: set[str] = set()
-    for tap in sorted(unique.values(), key=lambda tap: (tap.at, _RANK[tap.kind], tap.key)):
+    first: list[Tap] = []
+    for tap in kept:
         if tap.token and tap.token in shown:
             replays.append(tap.key)
             continue
         shown.add(tap.token)
-        kept.append(tap)
-    return kept, tuple(replays)
-
-
-def _pair(taps: Sequence[Tap], calendar: _Calendar) -> list[_Trip]:
-    """Entries with their exits, operator by operator; what has no partner stands alone."""
-    trips: list[_Trip] = []
-    inside: dict[str, Tap] = {}
-    for tap in taps:
-        if tap.kind == RIDE:
-            trips.append(_Trip(tap, tap))
-            continue
-        waiting = inside.pop(tap.operator, None)
-        if tap.kind == EXIT and waiting is not None and _may_pair(waiting, tap, calendar):
-            trips.append(_Trip(waiting, tap))
-            continue
-        if waiting is not None:
-            trips.append(_Trip(waiting, None))
-        if tap.kind == ENTRY:
-            inside[tap.operator] = tap
-        else:
-            trips.append(_Trip(None, tap))
-    trips.extend(_Trip(tap, None) for tap in inside.values())
-    trips.sort(key=lambda trip: (trip.first.at, trip.first.key))
-    return trips
-
-
-def _may_pair(entry: Tap, leaving: Tap, calendar: _Calendar) -> bool:
-    tariff = calendar.tariff(entry.operator, entry.at)
-    return tariff is None or leaving.at - entry.at <= timedelta(minutes=tariff.pairing_minutes)
-
-
-def _join(trips: list[_Trip], calendar: _Calendar) -> list[_Trip]:
-    """Continue a journey over an out-of-station interchange that the tariff names."""
-    joined: list[_Trip] = []
-    latest: dict[str, _Trip] = {}
-    for trip in trips:
-        before = latest.get(trip.first.operator)
-        if (
-            before is not None
-            and trip.entry is not None
-            and trip.exit is not None
-            and trip.entry is not trip.exit
-            and _continues(before, trip.entry, calendar)
-        ):
-            before.more.append((trip.entry, trip.exit))
-            continue
-        joined.append(trip)
-        latest[trip.first.operator] = trip
-    return joined
-
-
-def _continues(before: _Trip, entry: Tap, calendar: _Calendar) -> bool:
-    if before.entry is None or before.last is None or before.entry is before.exit:
-        return False
-    tariff = calendar.tariff(entry.operator, before.first.at)
-    if tariff is None or not tariff.interchanges:
-        return False
-    minutes = tariff.interchange_minutes.get((before.last.stop_id, entry.stop_id))
-    return minutes is not None and entry.at - before.last.at <= timedelta(minutes=minutes)
-
-
-@dataclass(slots=True)
-class _Pricing:
-    """The running state of one card-day."""
-
-    rider: Rider
-    past: list[PastFare]
-    calendar: _Calendar
-    windows: dict[tuple[str, str], "_Spent"] = field(default_factory=dict)
-    months: dict[tuple[str, int, int], list[int]] = field(default_factory=dict)
-    conceded: dict[tuple[Rider, str, date, int, bool], Step | None] = field(default_factory=dict)
-    legs: dict[str, tuple[Leg, Leg, LegRule, TransferRule | None, int, int]] = field(default_factory=dict)
-
-    def price(self, trip: _Trip, tariff: Tariff) -> PricedJourney:
-        """The journey of ``trip`` under ``tariff``."""
-        first, last = trip.first, trip.last
-        rider = first.rider or self.rider
-        state = State.MISSING_ENTRY if trip.entry is None else State.MISSING_EXIT if last is None else State.COMPLETE
-        km: Decimal | None = None
-        steps: list[Step]
-        penal = True
-        if state is not State.COMPLETE:
-            steps = [Step(code=StepCode.INCOMPLETE, amount_minor=tariff.max_fare_minor, params={"missing": state.value[8:]})]
-        elif trip.entry is trip.exit or not tariff.bands:
-            steps, penal = self._leg(trip, tariff, rider), False
-            if not steps:
-                return _unpriced(trip, tariff.id, "no-rule")
-        elif first.stop_id == (last or first).stop_id:
-            steps = [_same_station(tariff, first, last or first)]
-        else:
-            try:
-                step, km = _distance(trip, tariff)
-            except UnknownDistance:
-                return _unpriced(trip, tariff.id, "no-distance")
-            steps, penal = [step], False
-        self._concede(steps, tariff, rider, on=self.calendar.day(first.at), penal=penal)
-        if state is State.COMPLETE:
-            _overtime(steps, tariff, first, last or first)
-        fare = sum(step.amount_minor for step in steps)
-        capped = charged = fare
-        if state is State.COMPLETE:
-            capped = self._cap(steps, tariff, rider, first.at, fare)
-            charged = self._month_ticket(steps, tariff, rider, first.at, capped)
-            self._remember(PastFare(at=first.at, operator=tariff.operator, capped_minor=capped))
-        return PricedJourney(
-            key=first.key,
-            taps=trip.taps,
-            operator=tariff.operator,
-            line=first.line,
-            state=state,
-            from_stop=trip.entry.stop_id if trip.entry else None,
-            to_stop=last.stop_id if last is not None and last is not trip.entry else None,
-            started_at=first.at,
-            ended_at=last.at if last is not None and last is not first else None,
-            km=km,
-            tariff=tariff.id,
-            capped_minor=capped,
-            charged_minor=charged,
-            steps=tuple(steps),
-        )
-
-    def _leg(self, trip: _Trip, tariff: Tariff, rider: Rider) -> list[Step]:
-        """The Fares v2 price of a leg and of the transfer that led to it."""
-        first, last = trip.first, trip.last or trip.first
-        if tariff.legs is None:
-            return []
-        leg = Leg(
-            line=first.line,
-            from_stop=first.stop_id,
-            to_stop=last.stop_id if last is not first else None,
-            departed_at=first.at,
-            arrived_at=last.at,
-        )
-        on = self.calendar.day(first.at)
-        categories = frozenset(e.code for e in rider.entitlements if e.holds(on) and e.valid_in(tariff.city))
-        found = tariff.legs.price(leg, categories)
-        if found is None:
-            return []
-        rule, amount = found
-        steps = [Step(code=StepCode.LEG_FARE, amount_minor=amount, params={"product": rule.product, "rule": rule.leg_group})]
-        begun, used, applied = leg, 0, None
-        before = self.legs.get(tariff.operator)
-        if before is not None:
-            started, _, earlier, earlier_transfer, earlier_used, earlier_amount = before
-            count = earlier_used if earlier_transfer is not None else 0
-            applied = tariff.legs.transfer(before=earlier, after=rule, first=started, last=leg, used=count)
-            if applied is not None:
-                price = tariff.legs.amount_of(applied.product, categories) or 0
-                due = {
-                    TransferType.FIRST_AND_TRANSFER: price,
-                    TransferType.BOTH_AND_TRANSFER: max(0, amount + price),
-                    TransferType.TRANSFER_ONLY: max(0, price - earlier_amount),
-                }[applied.type]
-                steps.append(
-                    Step(
-                        code=StepCode.TRANSFER,
-                        amount_minor=due - amount,
-                        params={"from": earlier.leg_group, "to": rule.leg_group},
-                    )
-                )
-                begun, used = started, count + 1
-        self.legs[tariff.operator] = (begun, leg, rule, applied, used, sum(step.amount_minor for step in steps))
-        return steps
-
-    def _remember(self, fare: PastFare) -> None:
-        self.past.append(fare)
-        for spent in self.windows.values():
-            spent.add(fare)
-        month = self.months.get((fare.operator, *_month(self.calendar.day(fare.at))))
-        if month is not None:
-            insort(month, -fare.capped_minor)
-
-    def _concede(self, steps: list[Step], tariff: Tariff, rider: Rider, *, on: date, penal: bool) -> None:
-        """Apply the one concession that costs the rider least."""
-        fare = sum(step.amount_minor for step in steps)
-        key = (rider, tariff.id, on, fare, penal)
-        if key not in self.conceded:
-            self.conceded[key] = self._concession(tariff, rider, fare, on=on, penal=penal)
-        step = self.conceded[key]
-        if step is not None:
-            steps.append(step)
-
-    @staticmethod
-    def _concession(tariff: Tariff, rider: Rider, fare: int, *, on: date, penal: bool) -> Step | None:
-        """The cheapest concession for ``fare``, equal ones by the tariff's order; none where the fare stays."""
-        best: tuple[int, Concession] | None = None
-        for concession in tariff.concessions:
-            if (penal and not concession.covers_incomplete) or not _entitled(concession, tariff, rider, on):
-                continue
-            payable = int((fare * concession.percent / 100).quantize(Decimal(1), ROUND_HALF_UP))
-            if payable < (fare if best is None else best[0]):
-                best = (payable, concession)
-        if best is None:
-            return None
-        payable, concession = best
-        params = {"percent": f"{concession.percent.normalize():f}", "entitlement": concession.code, **_names(concession)}
-        return Step(code=StepCode.CONCESSION, amount_minor=payable - fare, params=params)
-
-    def _cap(self, steps: list[Step], tariff: Tariff, rider: Rider, at: datetime, amount: int) -> int:
-        for cap in tariff.caps:
-            if cap.local_only and rider.issuer != tariff.city:
-                continue
-            spent = self.windows.get((tariff.id, cap.id))
-            if spent is None:
-                spent = self.windows[tariff.id, cap.id] = _Spent(cap, self.calendar, self.past)
-            room = max(0, cap.amount_minor - spent.at(at))
-            if amount > room:
-                params = {"cap": cap.id, "cap_minor": str(cap.amount_minor), "window": cap.window, **_names(cap)}
-                if cap.window is Window.ROLLING:
-                    params["hours"] = str(cap.minutes // 60)
-                steps.append(Step(code=StepCode.CAP, amount_minor=room - amount, params=params))
-                amount = room
-        return amount
-
-    def _month_ticket(self, steps: list[Step], tariff: Tariff, rider: Rider, at: datetime, amount: int) -> int:
-        passes = [item for item in tariff.passes if not item.local_only or rider.issuer == tariff.city]
-        if not passes or not amount:
-            return amount
-        month = _month(self.calendar.day(at))
-        fares = self.months.get((tariff.operator, *month))
-        if fares is None:
-            fares = self.months[tariff.operator, *month] = sorted(
-                -p.capped_minor for p in self.past if p.operator == tariff.operator and _month(card_day(p.at)) == month
-            )  # negative: the dearest first
-        singles = -sum(fares)
-        cheapest = min(item.price_minor for item in passes)
-        if singles + amount <= cheapest:
-            return amount
-        before = min(singles, *(item.price_minor - sum(fares[item.rides :]) for item in passes))
-        fares = sorted([*fares, -amount])
-        options = [(singles + amount, None), *((item.price_minor - sum(fares[item.rides :]), item) for item in passes)]
-        after, chosen = min(options, key=lambda option: option[0])
-        if chosen is not None and after - before < amount:
-            params = {"pass": chosen.id, "price_minor": str(chosen.price_minor), "rides": str(chosen.rides), **_names(chosen)}
-            steps.append(Step(code=StepCode.PASS, amount_minor=after - before - amount, params=params))
-            return after - before
-        return amount
-
-
-def _names(item: object) -> dict[str, str]:
-    names = getattr(item, "names", None)
-    return {"name_en": names.en, "name_zh": names.zh} if names is not None else {}
-
-
-def _entitled(concession: Concession, tariff: Tariff, rider: Rider, on: date) -> bool:
-    if concession.code == LOCAL_CARD:
-        return rider.issuer == tariff.city
-    return any(
-        held.code == concession.code and held.holds(on) and (not concession.same_city or held.valid_in(tariff.city))
-        for held in rider.entitlements
-    )
-
-
-def _month(day: date) -> tuple[int, int]:
-    return day.year, day.month
+        first.append(tap)
+    return first, tuple(replays)
 
 
 class _Spent:
-    """What a cap's window has seen; fares are added and asked for in the order of travel."""
+    """What a cap's window has seen of the card's fares, which come in the order of travel."""
 
-    def __init__(self, cap: Cap, calendar: _Calendar, past: Iterable[PastFare]) -> None:
-        self._cap, self._calendar = cap, calendar
-        self._length = timedelta(minutes=cap.minutes)
+    __slots__ = ("_begin", "_recent", "_seen", "_sum", "_terms")
+
+    def __init__(self, terms: CapTerms) -> None:
+        self._terms = terms
+        self._seen = self._sum = 0
         self._recent: deque[tuple[datetime, int]] = deque()
-        self._sum = 0
-        self._sums: dict[object, int] = {}
-        for fare in past:
-            self.add(fare)
+        self._begin = _ORIGIN
 
-    def _bucket(self, at: datetime) -> object:
-        day = self._calendar.day(at)
-        if self._cap.window is Window.DAY:
-            return day
-        return day.isocalendar()[:2] if self._cap.window is Window.WEEK else _month(day)
-
-    def add(self, fare: PastFare) -> None:
-        """A journey was charged."""
-        if fare.operator not in self._cap.operators:
-            return
-        if self._cap.window is Window.ROLLING:
-            self._recent.append((fare.at, fare.capped_minor))
-            self._sum += fare.capped_minor
-        else:
-            bucket = self._bucket(fare.at)
-            self._sums[bucket] = self._sums.get(bucket, 0) + fare.capped_minor
-
-    def at(self, instant: datetime) -> int:
+    def at(self, instant: datetime, window: _Window, past: list[tuple[datetime, str, int]]) -> int:
         """What counts against the cap for a journey that begins at ``instant``."""
-        if self._cap.window is not Window.ROLLING:
-            return self._sums.get(self._bucket(instant), 0)
-        while self._recent and self._recent[0][0] <= instant - self._length:
-            self._sum -= self._recent.popleft()[1]
+        operators, bucket = self._terms.operators, self._terms.bucket
+        if not bucket:
+            recent = self._recent
+            while self._seen < len(past):
+                at, operator, amount = past[self._seen]
+                self._seen += 1
+                if operator in operators:
+                    recent.append((at, amount))
+                    self._sum += amount
+            oldest = instant - self._terms.length
+            while recent and recent[0][0] <= oldest:
+                self._sum -= recent.popleft()[1]
+            return self._sum
+        begin = (window.day, window.week, window.month)[bucket - 1]
+        if begin != self._begin:
+            self._begin, self._sum = begin, 0
+        while self._seen < len(past):
+            at, operator, amount = past[self._seen]
+            self._seen += 1
+            if at >= begin and operator in operators:
+                self._sum += amount
         return self._sum
 
 
-def _distance(trip: _Trip, tariff: Tariff) -> tuple[Step, Decimal]:
+class _Month:
+    """The singles of a card with one operator since the month began, the dearest first (negative), and their sum."""
+
+    __slots__ = ("_begin", "_fares", "_seen", "_sum")
+
+    def __init__(self) -> None:
+        self._seen = self._sum = 0
+        self._fares: list[int] = []
+        self._begin = _ORIGIN
+
+    def due(
+        self, amount: int, operator: str, begin: datetime, past: list[tuple[datetime, str, int]], terms: PassTerms
+    ) -> tuple[int, Pass | None]:
+        """What a single of ``amount`` costs where month tickets are open to the rider, and the ticket that decides it."""
+        if begin != self._begin:
+            self._begin, self._sum, self._fares = begin, 0, []
+        fares = self._fares
+        while self._seen < len(past):
+            at, of, fare = past[self._seen]
+            self._seen += 1
+            if of == operator and at >= begin:
+                insort(fares, -fare)
+                self._sum += fare
+        singles = self._sum
+        if singles + amount <= terms.cheapest:
+            return amount, None
+        before = min(singles, *[item.price_minor - sum(fares[item.rides :]) for item in terms.passes])
+        place = list(fares)
+        insort(place, -amount)
+        after, chosen = singles + amount, None
+        for item in terms.passes:
+            price = item.price_minor - sum(place[item.rides :])
+            if price < after:
+                after, chosen = price, item
+        if chosen is not None and after - before < amount:
+            return after - before, chosen
+        return amount, None
+
+
+class Meter:
+    """Prices the card-days of one card, one after the other, and remembers what caps and month tickets look back on."""
+
+    __slots__ = ("_months", "_past", "_rider", "_spent", "_tariffs")
+
+    def __init__(self, tariffs: Tariffs, rider: Rider, past: Iterable[PastFare] = ()) -> None:
+        self._tariffs, self._rider = tariffs, rider
+        self._past = sorted([(fare.at, fare.operator, fare.capped_minor) for fare in past], key=lambda fare: fare[0])
+        self._spent: dict[tuple[str, str], _Spent] = {}
+        self._months: dict[str, _Month] = {}
+
+    def day(self, taps: Iterable[Tap]) -> Charge:
+        """Price the taps of one card-day; the days before it were priced before, or are in ``past``."""
+        kept, replays = in_order(taps)
+        trips, joins = self._pair(kept)
+        return Charge(self._price(self._join(trips) if joins else trips), replays)
+
+    def _in_force(self, operator: str, at: datetime) -> Compiled | None:
+        number = (at - _ORIGIN).days
+        try:
+            return self._tariffs.memory[operator, number]  # type: ignore[return-value]  # only in_force writes there
+        except KeyError:
+            return in_force(self._tariffs, operator, _window(number).date, number)
+
+    def _pair(self, taps: list[Tap]) -> tuple[list[_Trip], bool]:
+        """Entries with their exits, operator by operator, in the order of their first taps; and whether any may be joined."""
+        trips: list[_Trip] = []
+        inside: dict[str, _Trip] = {}
+        joins = False
+        for tap in taps:
+            kind = tap.kind
+            if kind == ENTRY:
+                trip = inside[tap.operator] = _Trip(tap, None)
+                trips.append(trip)
+            elif kind == EXIT:
+                waiting = inside.pop(tap.operator, None)
+                if waiting is not None:
+                    entry = waiting.entry
+                    assert entry is not None
+                    tariff = self._in_force(tap.operator, entry.at)
+                    if tariff is None or tap.at - entry.at <= tariff.pairing:
+                        waiting.exit = tap
+                        joins = joins or (tariff is not None and tariff.joins)
+                        continue
+                trips.append(_Trip(None, tap))
+            else:
+                trips.append(_Trip(tap, tap))
+        return trips, joins
+
+    def _join(self, trips: list[_Trip]) -> list[_Trip]:
+        """Continue a journey over an out-of-station interchange or a join of legs that the tariff names."""
+        joined: list[_Trip] = []
+        latest: dict[str, _Trip] = {}
+        for trip in trips:
+            entry, leaving = trip.entry, trip.exit
+            operator = (entry or leaving).operator  # type: ignore[union-attr]  # one of them is there
+            if entry is not None and leaving is not None and entry is not leaving:
+                before = latest.get(operator)
+                if before is not None and self._continues(before, entry):
+                    before.more = [*(before.more or ()), (entry, leaving)]
+                    continue
+            joined.append(trip)
+            latest[operator] = trip
+        return joined
+
+    def _continues(self, before: _Trip, entry: Tap) -> bool:
+        left = before.last
+        if before.entry is None or left is None or before.entry is before.exit:
+            return False
+        tariff = self._in_force(entry.operator, before.entry.at)
+        if tariff is None or not tariff.joins:
+            return False
+        gap = entry.at - left.at
+        span = tariff.interchanges.get((left.stop_id, entry.stop_id))
+        if span is not None and gap <= span:
+            return True
+        legs = tariff.legs
+        return (
+            legs is not None
+            and gap <= tariff.join_span
+            and legs.joined(
+                from_line=before.more[-1][0].line if before.more else before.entry.line,
+                from_stop=left.stop_id,
+                to_line=entry.line,
+                to_stop=entry.stop_id,
+            )
+        )
+
+    def _price(self, trips: list[_Trip]) -> list[_Fact]:  # noqa: C901, PLR0912, PLR0915  a call a rule costs as much as the rule
+        """The facts of ``trips``, which are in the order of travel: each changes what caps and tickets leave for the next."""
+        facts: list[_Fact] = []
+        memory, past, complete = self._tariffs.memory, self._past, State.COMPLETE
+        changes: dict[str, Transferred] = {}
+        number = -1
+        window = _window(0)
+        tariff: Compiled | None = None
+        terms: RiderTerms | None = None
+        operator, rider = "", None
+        for trip in trips:
+            entry, leaving = trip.entry, trip.exit
+            first = leaving if entry is None else entry
+            assert first is not None
+            at = first.at
+            today = (at - _ORIGIN).days
+            if today != number or first.operator != operator:
+                number, operator, window, terms = today, first.operator, _window(today), None
+                found = memory.get((operator, number))
+                tariff = found if isinstance(found, Compiled) else in_force(self._tariffs, operator, window.date, number)
+            if tariff is None:
+                facts.append(_unpriced(trip, first, None, "no-tariff"))
+                continue
+            mine = first.rider or self._rider
+            if terms is None or (mine is not rider and mine != rider):
+                rider = mine
+                terms = tariff.rider_terms(mine, window.date)
+            rule: LegRule | None = None
+            changed: _Changed | None = None
+            state, payable = complete, terms.payable
+            last = leaving
+            if entry is None or leaving is None:
+                state = State.MISSING_ENTRY if entry is None else State.MISSING_EXIT
+                code, base, payable = StepCode.INCOMPLETE, tariff.max_fare, terms.penal
+                fare = base
+            else:
+                if trip.more:
+                    last = trip.more[-1][1]
+                assert last is not None
+                if entry is leaving or not tariff.by_distance:
+                    priced = _leg(trip, tariff, terms, changes)
+                    if priced is None:
+                        facts.append(_unpriced(trip, first, tariff, "no-rule"))
+                        continue
+                    code = StepCode.LEG_FARE
+                    base, rule, changed, fare = priced
+                elif entry.stop_id == last.stop_id:
+                    code, base, payable = StepCode.SAME_STATION, _same_station(tariff, last.at - at), terms.penal
+                    fare = base
+                else:
+                    pair = (entry.stop_id, last.stop_id)
+                    known = tariff.fares.get(pair) if trip.more is None else tariff.fare_of_parts(_parts(trip))
+                    if known is None:
+                        known = tariff.fare(*pair) if trip.more is None else None
+                        if known is None:
+                            facts.append(_unpriced(trip, first, tariff, "no-distance"))
+                            continue
+                    code, base = StepCode.DISTANCE_FARE, known
+                    fare = base
+                    if tariff.transfers:
+                        rule, changed, fare = _grouped(trip, tariff, terms, changes, base)
+            reduced, concession = payable[fare]
+            amount = reduced
+            extra = 0
+            cuts: tuple[tuple[CapTerms, int], ...] = ()
+            ticket: Pass | None = None
+            capped = charged = amount
+            if state is complete:
+                after = tariff.overtime_after
+                if after is not None and last is not first and last.at - at > after:  # type: ignore[union-attr]
+                    extra = tariff.overtime_minor
+                    amount += extra
+                for cap in terms.caps:
+                    spent = self._spent.get(cap.key)
+                    if spent is None:
+                        spent = self._spent[cap.key] = _Spent(cap)
+                    room = max(0, cap.amount - spent.at(at, window, past))
+                    if amount > room:
+                        cuts = (*cuts, (cap, room - amount))
+                        amount = room
+                capped = charged = amount
+                if amount and terms.passes is not None:
+                    month = self._months.get(operator)
+                    if month is None:
+                        month = self._months[operator] = _Month()
+                    charged, ticket = month.due(amount, operator, window.month, past, terms.passes)
+                past.append((at, operator, capped))
+            facts.append(
+                _Fact(
+                    trip,
+                    first,
+                    tariff,
+                    state,
+                    code,
+                    base,
+                    rule,
+                    changed,
+                    concession,
+                    reduced - fare,
+                    extra,
+                    cuts,
+                    ticket,
+                    capped,
+                    charged,
+                    "",
+                )
+            )
+        return facts
+
+
+def _parts(trip: _Trip) -> list[tuple[str, str]]:
+    """The stretches of a journey by the stops where it was tapped in and out."""
     assert trip.entry is not None
     assert trip.exit is not None
-    known = tariff.steps.get((trip.entry.stop_id, trip.exit.stop_id))
-    if known is not None and not trip.more:
-        step, km = known
-        assert isinstance(step, Step)
-        return step, km
-    km, fare = tariff.distance_fare(trip.entry.stop_id, trip.exit.stop_id)
-    params = {"km": f"{km.normalize():f}", "from": trip.entry.stop_id, "to": trip.exit.stop_id}
-    if trip.more:
-        km = sum((tariff.distance_km(begin.stop_id, end.stop_id) for begin, end in trip.more), km)
-        fare = tariff.fare_for(km)
-        params.update(km=f"{km.normalize():f}", to=trip.more[-1][1].stop_id, interchange=trip.more[-1][0].stop_id)
-    step = Step(code=StepCode.DISTANCE_FARE, amount_minor=fare, params=params)
-    if not trip.more:
-        tariff.steps[trip.entry.stop_id, trip.exit.stop_id] = (step, km)
-    return step, km
+    return [
+        (trip.entry.stop_id, trip.exit.stop_id),
+        *((begin.stop_id, end.stop_id) for begin, end in trip.more or ()),
+    ]
 
 
-def _same_station(tariff: Tariff, entry: Tap, leaving: Tap) -> Step:
-    inside = leaving.at - entry.at
-    amount = tariff.max_fare_minor
-    for rule in tariff.same_station:
-        if rule.up_to_minutes is None or inside <= timedelta(minutes=rule.up_to_minutes):
-            amount = tariff.max_fare_minor if rule.amount_minor is None else rule.amount_minor
-            break
-    return Step(
-        code=StepCode.SAME_STATION,
-        amount_minor=amount,
-        params={"stop": entry.stop_id, "minutes": str(int(inside.total_seconds()) // 60)},
+def _leg(
+    trip: _Trip, tariff: Compiled, terms: RiderTerms, changes: dict[str, Transferred]
+) -> tuple[int, LegRule, _Changed | None, int] | None:
+    """The Fares v2 price of a leg: the product's amount, its rule, the transfer that led to it, and what it comes to."""
+    found = _matched(trip, tariff, terms)
+    if found is None:
+        return None
+    rule, amount = found
+    changed, fare = _change(trip, tariff, terms, changes, rule=rule, amount=amount)
+    return amount, rule, changed, fare
+
+
+def _grouped(
+    trip: _Trip, tariff: Compiled, terms: RiderTerms, changes: dict[str, Transferred], amount: int
+) -> tuple[LegRule | None, _Changed | None, int]:
+    """A leg priced by distance belongs to the leg group whose rule it matches: transfers to and from it count."""
+    found = _matched(trip, tariff, terms)
+    if found is None:
+        return None, None, amount
+    changed, fare = _change(trip, tariff, terms, changes, rule=found[0], amount=amount)
+    return found[0], changed, fare
+
+
+def _matched(trip: _Trip, tariff: Compiled, terms: RiderTerms) -> tuple[LegRule, int] | None:
+    legs, entry, last = tariff.legs, trip.entry, trip.last
+    if legs is None or entry is None or last is None:
+        return None
+    network = (
+        legs.network_of([entry.line, *(begin.line for begin, _ in trip.more)])
+        if trip.more
+        else legs.networks.get(entry.line, "")
+    )
+    return legs.price(
+        network,
+        entry.stop_id,
+        None if last is entry else last.stop_id,
+        departed_at=entry.at,
+        arrived_at=last.at,
+        categories=terms.categories,
     )
 
 
-def _overtime(steps: list[Step], tariff: Tariff, entry: Tap, leaving: Tap) -> None:
-    rule = tariff.overtime
-    if rule is None or leaving is entry or leaving.at - entry.at <= timedelta(minutes=rule.after_minutes):
-        return
-    minutes = int((leaving.at - entry.at).total_seconds()) // 60
-    params = {"minutes": str(minutes), "limit": str(rule.after_minutes)}
-    steps.append(Step(code=StepCode.OVERTIME, amount_minor=rule.surcharge_minor, params=params))
+def _change(
+    trip: _Trip, tariff: Compiled, terms: RiderTerms, changes: dict[str, Transferred], *, rule: LegRule, amount: int
+) -> tuple[_Changed | None, int]:
+    """Apply the transfer from the leg before, and remember this one for the next. Legs of one city may follow each other."""
+    legs, entry, last = tariff.legs, trip.entry, trip.last
+    assert legs is not None
+    assert entry is not None
+    assert last is not None
+    if not legs.transfers:
+        return None, amount
+    before = changes.get(tariff.city)
+    found = None
+    if before is not None:
+        found = legs.transfer(
+            before,
+            rule.leg_group,
+            departed_at=entry.at,
+            arrived_at=last.at,
+            due_minor=amount,
+            categories=terms.categories,
+        )
+    if before is None or found is None:
+        changes[tariff.city] = Transferred(
+            group=rule.leg_group,
+            pair=None,
+            used=0,
+            departed_at=entry.at,
+            arrived_at=last.at,
+            last_departed_at=entry.at,
+            last_arrived_at=last.at,
+            due_minor=amount,
+        )
+        return None, amount
+    applied, used, due = found
+    again = used > 1
+    changes[tariff.city] = Transferred(
+        group=rule.leg_group,
+        pair=(applied.from_group, applied.to_group),
+        used=used,
+        departed_at=before.departed_at if again else before.last_departed_at,
+        arrived_at=before.arrived_at if again else before.last_arrived_at,
+        last_departed_at=entry.at,
+        last_arrived_at=last.at,
+        due_minor=due,
+    )
+    return _Changed(before.group, rule.leg_group, due - amount), due
 
 
-def _unpriced(trip: _Trip, tariff: str | None, reason: str) -> PricedJourney:
-    first, last = trip.first, trip.last
+def _same_station(tariff: Compiled, inside: timedelta) -> int:
+    for longest, amount in tariff.same_station:
+        if inside <= longest:
+            return amount
+    return tariff.max_fare
+
+
+def _unpriced(trip: _Trip, first: Tap, tariff: Compiled | None, reason: str) -> _Fact:
+    return _Fact(trip, first, tariff, State.UNPRICED, StepCode.UNPRICED, 0, None, None, None, 0, 0, (), None, 0, 0, reason)
+
+
+def _written_out(fact: _Fact) -> PricedJourney:
+    """A journey with its reasons."""
+    trip, first = fact.trip, fact.first
+    last = trip.last
+    tariff = None if fact.compiled is None else fact.compiled.tariff
+    km = _km(trip, tariff) if tariff is not None and fact.code is StepCode.DISTANCE_FARE else None
     return PricedJourney(
         key=first.key,
         taps=trip.taps,
         operator=first.operator,
         line=first.line,
-        state=State.UNPRICED,
+        state=fact.state,
         from_stop=trip.entry.stop_id if trip.entry else None,
         to_stop=last.stop_id if last is not None and last is not trip.entry else None,
         started_at=first.at,
         ended_at=last.at if last is not None and last is not first else None,
-        km=None,
-        tariff=tariff,
-        capped_minor=0,
-        charged_minor=0,
-        steps=(Step(code=StepCode.UNPRICED, amount_minor=0, params={"reason": reason}),),
+        km=km,
+        tariff=None if tariff is None else tariff.id,
+        capped_minor=fact.capped_minor,
+        charged_minor=fact.charged_minor,
+        steps=tuple(_steps(fact, km)),
     )
+
+
+def _km(trip: _Trip, tariff: Tariff) -> Decimal | None:
+    try:
+        return sum((tariff.distance_km(*part) for part in _parts(trip)), Decimal(0))
+    except UnknownDistance:
+        return None  # the tariff names the pair's fare without a distance
+
+
+def _steps(fact: _Fact, km: Decimal | None) -> Iterable[Step]:
+    """The reasons in the order in which they apply; they add up to what is charged."""
+    yield Step(code=fact.code, amount_minor=fact.base_minor, params=_base_params(fact, km))
+    if fact.changed is not None:
+        yield Step(
+            code=StepCode.TRANSFER,
+            amount_minor=fact.changed.amount_minor,
+            params={"from": fact.changed.from_group, "to": fact.changed.to_group},
+        )
+    if fact.concession is not None:
+        percent = f"{fact.concession.percent.normalize():f}"
+        params = {"percent": percent, "entitlement": fact.concession.code, **_names(fact.concession)}
+        yield Step(code=StepCode.CONCESSION, amount_minor=fact.conceded_minor, params=params)
+    if fact.overtime_minor and fact.compiled is not None and fact.trip.last is not None:
+        minutes = int((fact.trip.last.at - fact.first.at).total_seconds()) // 60
+        limit = fact.compiled.tariff.overtime
+        assert limit is not None
+        params = {"minutes": str(minutes), "limit": str(limit.after_minutes)}
+        yield Step(code=StepCode.OVERTIME, amount_minor=fact.overtime_minor, params=params)
+    for terms, amount in fact.cuts:
+        cap = terms.cap
+        params = {"cap": cap.id, "cap_minor": str(cap.amount_minor), "window": cap.window, **_names(cap)}
+        if cap.window is Window.ROLLING:
+            params["hours"] = str(cap.minutes // 60)
+        yield Step(code=StepCode.CAP, amount_minor=amount, params=params)
+    if fact.ticket is not None:
+        ticket = fact.ticket
+        params = {"pass": ticket.id, "price_minor": str(ticket.price_minor), "rides": str(ticket.rides), **_names(ticket)}
+        yield Step(code=StepCode.PASS, amount_minor=fact.charged_minor - fact.capped_minor, params=params)
+
+
+def _base_params(fact: _Fact, km: Decimal | None) -> dict[str, str]:
+    trip, last = fact.trip, fact.trip.last
+    match fact.code:
+        case StepCode.UNPRICED:
+            return {"reason": fact.reason}
+        case StepCode.INCOMPLETE:
+            return {"missing": fact.state.value[8:]}
+        case StepCode.LEG_FARE:
+            assert fact.rule is not None
+            return {"product": fact.rule.product, "rule": fact.rule.leg_group}
+        case StepCode.SAME_STATION:
+            assert last is not None
+            inside = last.at - fact.first.at
+            return {"stop": fact.first.stop_id, "minutes": str(int(inside.total_seconds()) // 60)}
+    assert trip.entry is not None
+    assert last is not None
+    params = {"from": trip.entry.stop_id, "to": last.stop_id}
+    if km is not None:
+        params = {"km": f"{km.normalize():f}", **params}
+    if trip.more:
+        params["interchange"] = trip.more[-1][0].stop_id
+    return params
+
+
+def _names(item: object) -> dict[str, str]:
+    names = getattr(item, "names", None)
+    return {"name_en": names.en, "name_zh": names.zh} if names is not None else {}
 
 
 def charge(taps: Iterable[Tap], tariffs: Tariffs, rider: Rider, past: Iterable[PastFare] = ()) -> Charge:
@@ -545,11 +732,4 @@ def charge(taps: Iterable[Tap], tariffs: Tariffs, rider: Rider, past: Iterable[P
     ``past`` is what earlier days left for caps and month tickets (:attr:`PricedJourney.past`), as far back as the longest
     window. A journey that no tariff can price is charged nothing and says why. Amounts are minor units.
     """
-    kept, replays = in_order(taps)
-    calendar = _Calendar(tariffs)
-    pricing = _Pricing(rider=rider, past=sorted(past, key=lambda fare: fare.at), calendar=calendar)
-    journeys: list[PricedJourney] = []
-    for trip in _join(_pair(kept, calendar), calendar):
-        tariff = calendar.tariff(trip.first.operator, trip.first.at)
-        journeys.append(_unpriced(trip, None, "no-tariff") if tariff is None else pricing.price(trip, tariff))
-    return Charge(journeys=tuple(journeys), replays=replays)
+    return Meter(tariffs, rider, past).day(taps)

@@ -50,9 +50,10 @@ _FILES: Final = {
 OURS: Final = {
     "tariffs.txt": "*tariff_id! agency_id!>agency.agency_id effective_from!:date effective_until:date name_zh! name_en! "
     "distance_unit:km|m max_fare!:amount pairing_minutes!:integer overtime_after_minutes:integer overtime_surcharge:amount "
-    "secondary_source:0|1 source",
+    "join_minutes:integer secondary_source:0|1 source",
     "distance_bands.txt": "*tariff_id!>tariffs.tariff_id *up_to_km:decimal step_km:decimal step_amount!:amount",
     "od_distances.txt": "*tariff_id!>tariffs.tariff_id *from_stop_id!>stops.stop_id *to_stop_id!>stops.stop_id km!:decimal",
+    "od_fares.txt": "*tariff_id!>tariffs.tariff_id *from_stop_id!>stops.stop_id *to_stop_id!>stops.stop_id amount!:price",
     "concessions.txt": "*tariff_id!>tariffs.tariff_id *entitlement! payable_percent!:percent same_city!:0|1 "
     "covers_incomplete!:0|1 name_zh! name_en!",
     "cap_rules.txt": "*tariff_id!>tariffs.tariff_id *cap_id! window!:rolling|day|week|month window_minutes:integer "

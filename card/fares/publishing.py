@@ -17,7 +17,7 @@ from typing import Final
 from app.kernel.money import half_up_minor
 from card.fares.feeds import NOT_A_TARIFF, Feed, FeedRefused, Problem, Row, parse_clock, parse_date
 from card.fares.gtfs import OURS
-from card.fares.legs import DurationType, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
+from card.fares.legs import DurationType, JoinRule, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
 from card.fares.tariffs import (
     BadTariff,
     Band,
@@ -35,12 +35,15 @@ from card.fares.tariffs import (
 FARES_V2: Final = "fares-v2"
 """The id of the one version of a feed that has Fares v2 files and no ``tariffs.txt``."""
 PAIRING_MINUTES: Final = 240
+JOIN_MINUTES: Final = 30
 SUBWAY_TYPES: Final = frozenset({"0", "1", "2", "12"})
 UNIT_KM: Final = {"km": Decimal(1), "m": Decimal("0.001")}
 FARE_FILES: Final = (
     "fare_products.txt",
     "fare_leg_rules.txt",
+    "fare_leg_join_rules.txt",
     "fare_transfer_rules.txt",
+    "fare_media.txt",
     "rider_categories.txt",
     "timeframes.txt",
     "areas.txt",
@@ -48,6 +51,8 @@ FARE_FILES: Final = (
     "networks.txt",
     "route_networks.txt",
 )
+OTHER_MEDIA: Final = frozenset({"0", "1", "3"})
+"""Fare media that a citizen card is not: cash, paper, a bank card. It is a transit card or a phone (2, 4), or unknown."""
 DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -190,7 +195,8 @@ class _Publisher:
         if not rows:
             return self._plain(legs) if legs else ()
         grouped = {
-            name: self._grouped(f"{name}.txt") for name in ("distance_bands", "od_distances", "concessions", "cap_rules")
+            name: self._grouped(f"{name}.txt")
+            for name in ("distance_bands", "od_distances", "od_fares", "concessions", "cap_rules")
         }
         grouped |= {
             name: self._grouped(f"{name}.txt")
@@ -247,6 +253,7 @@ class _Publisher:
             pairing_minutes=int(row["pairing_minutes"]),
             bands=bands,
             distances=distances,
+            pair_fares={(pair["from_stop_id"], pair["to_stop_id"]): minor(pair["amount"]) for pair in parts["od_fares"]},
             legs=legs,
             concessions=tuple(_concession(item) for item in parts["concessions"]),
             caps=tuple(_cap(item, operator) for item in parts["cap_rules"]),
@@ -276,6 +283,7 @@ class _Publisher:
                 Interchange(from_stop=item["from_stop_id"], to_stop=item["to_stop_id"], minutes=int(item["minutes"]))
                 for item in parts["interchange_rules"]
             ),
+            join_minutes=int(row["join_minutes"] or JOIN_MINUTES),
             shares={item["agency_id"]: Decimal(item["percent"]) for item in parts["apportionment_rules"]},
         )
 
@@ -308,7 +316,10 @@ class _Publisher:
             row["rider_category_id"] for row in feed.rows("rider_categories.txt") if row["is_default_fare_category"] == "1"
         }
         products: dict[str, list[Product]] = defaultdict(list)
+        other_media = {row["fare_media_id"] for row in feed.rows("fare_media.txt") if row["fare_media_type"] in OTHER_MEDIA}
         for row in feed.rows("fare_products.txt"):
+            if row["fare_media_id"] in other_media:
+                continue
             category = row["rider_category_id"]
             products[row["fare_product_id"]].append(
                 Product(
@@ -346,10 +357,20 @@ class _Publisher:
             products={name: tuple(items) for name, items in products.items()},
             networks=networks,
             areas=self._areas(),
+            stations=dict(self.platforms),
             timeframes={name: tuple(items) for name, items in timeframes.items()},
             service_dates=self._service_dates({row["service_id"] for row in feed.rows("timeframes.txt")}),
+            joins=tuple(
+                JoinRule(
+                    from_network=row["from_network_id"],
+                    to_network=row["to_network_id"],
+                    from_stop=row["from_stop_id"],
+                    to_stop=row["to_stop_id"],
+                )
+                for row in feed.rows("fare_leg_join_rules.txt")
+            ),
             transfers=tuple(_transfer(row) for row in feed.rows("fare_transfer_rules.txt")),
-            uses_priority="rule_priority" in header and any(row["rule_priority"] for row in feed.rows("fare_leg_rules.txt")),
+            uses_priority="rule_priority" in header,
         )
 
     def _areas(self) -> dict[str, frozenset[str]]:
@@ -357,8 +378,8 @@ class _Publisher:
         for row in self.feed.rows("stop_areas.txt"):
             own[row["stop_id"]].add(row["area_id"])
         for row in self.feed.rows("stops.txt"):
-            if row["parent_station"] in own:  # a platform lies where its station lies
-                own[row["stop_id"]] |= own[row["parent_station"]]
+            if row["parent_station"] in own and row["stop_id"] not in own:  # a platform lies where its station lies,
+                own[row["stop_id"]] = own[row["parent_station"]]  # unless the feed gives it areas of its own
         return {stop: frozenset(areas) for stop, areas in own.items()}
 
     def _service_dates(self, services: set[str]) -> dict[str, frozenset[date]]:

@@ -156,6 +156,7 @@ class Tariff:
     pairing_minutes: int
     bands: tuple[Band, ...] = ()
     distances: Mapping[tuple[str, str], Decimal] = field(default_factory=dict, repr=False)
+    pair_fares: Mapping[tuple[str, str], int] = field(default_factory=dict, repr=False)
     legs: LegFares | None = field(default=None, repr=False)
     concessions: tuple[Concession, ...] = ()
     caps: tuple[Cap, ...] = ()
@@ -163,6 +164,7 @@ class Tariff:
     same_station: tuple[SameStation, ...] = ()
     overtime: Overtime | None = None
     interchanges: tuple[Interchange, ...] = ()
+    join_minutes: int = 30
     shares: Mapping[str, Decimal] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -172,19 +174,14 @@ class Tariff:
         """Whether this version applies to a journey that begins on ``on``."""
         return self.effective_from <= on and (self.effective_until is None or on <= self.effective_until)
 
-    @cached_property
-    def _fares(self) -> dict[tuple[str, str], tuple[Decimal, int]]:
-        return {}
+    def __getstate__(self) -> dict[str, object]:
+        """Without what was remembered on the way: that is made anew where it is needed."""
+        return {name: value for name, value in self.__dict__.items() if name in self.__dataclass_fields__}
 
     @cached_property
-    def steps(self) -> dict[tuple[str, str], tuple[object, Decimal]]:
-        """The charging module's own memory of distance fares already put into words."""
+    def memory(self) -> dict[str, object]:
+        """The engine's own: what it made of this version (:func:`card.fares.compiled.compiled`). A version never changes."""
         return {}
-
-    @cached_property
-    def interchange_minutes(self) -> dict[tuple[str, str], int]:
-        """How long an interchange over the street between two stops may take."""
-        return {(item.from_stop, item.to_stop): item.minutes for item in self.interchanges}
 
     def distance_km(self, from_stop: str, to_stop: str) -> Decimal:
         """The distance the tariff charges for, in kilometres; symmetric unless the feed says otherwise."""
@@ -197,11 +194,13 @@ class Tariff:
 
     def distance_fare(self, from_stop: str, to_stop: str) -> tuple[Decimal, int]:
         """The distance in kilometres and the adult single fare in minor units between two stops."""
-        found = self._fares.get((from_stop, to_stop))
-        if found is None:
-            km = self.distance_km(from_stop, to_stop)
-            found = self._fares[(from_stop, to_stop)] = (km, self.fare_for(km))
-        return found
+        km = self.distance_km(from_stop, to_stop)
+        return km, self.fare_for(km)
+
+    def pair_fare(self, from_stop: str, to_stop: str) -> int | None:
+        """The single fare in minor units that the tariff names for this pair of stops, either way round; none: it has none."""
+        found = self.pair_fares.get((from_stop, to_stop))
+        return self.pair_fares.get((to_stop, from_stop)) if found is None else found
 
     def fare_for(self, km: Decimal) -> int:
         """The adult single fare in minor units for ``km``."""
@@ -248,6 +247,15 @@ class Tariffs:
     """Every version known, by operator."""
 
     versions: Mapping[str, tuple[Tariff, ...]]
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without what was remembered on the way."""
+        return {"versions": self.versions}
+
+    @cached_property
+    def memory(self) -> dict[tuple[str, int], object]:
+        """The engine's own: which version it found for an operator and a card-day."""
+        return {}
 
     def at(self, operator: str, instant_date: date) -> Tariff:
         """The version of ``operator`` in force on ``instant_date``: of several, the one that began last.

@@ -17,6 +17,7 @@ from app.kernel.db import Database, Right
 from app.kernel.settings import Settings
 from app.web.oauth.cli import group as clients
 from card import ledger
+from card.cards.cli import group as cards
 from card.partners.cli import federation
 from card.transit.cli import COMMANDS as TRANSIT_COMMANDS
 from services.payments.cli import group as payments
@@ -119,5 +120,6 @@ def install(app: Flask) -> None:
     app.cli.add_command(logins_command)
     app.cli.add_command(reference_command)
     app.cli.add_command(federation)
+    app.cli.add_command(cards)
     for transit_command in TRANSIT_COMMANDS:
         app.cli.add_command(transit_command)

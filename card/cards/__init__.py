@@ -4,8 +4,10 @@
 """
 
 from card.cards.actions import (
+    ChipCredential,
     Code,
     activate,
+    bind_chip,
     bind_device,
     block,
     block_device,
@@ -17,10 +19,12 @@ from card.cards.actions import (
     on_card_issued,
     one_layer,
     publish_deny_list,
+    renew_chip,
     show_code,
     unblock,
 )
 from card.cards.actions import replace_card as replace
+from card.cards.chip_keys import journey_keys, master
 from card.cards.queries import (
     Device,
     by_number,
@@ -43,9 +47,11 @@ from card.cards.rules import (
     Card,
     CardNotActive,
     Kind,
+    NotAChipCard,
     PhoneBoundElsewhere,
     Status,
     UnknownCard,
+    UnknownChip,
 )
 
 __all__ = [
@@ -55,13 +61,17 @@ __all__ = [
     "BlockReason",
     "Card",
     "CardNotActive",
+    "ChipCredential",
     "Code",
     "Device",
     "Kind",
+    "NotAChipCard",
     "PhoneBoundElsewhere",
     "Status",
     "UnknownCard",
+    "UnknownChip",
     "activate",
+    "bind_chip",
     "bind_device",
     "block",
     "block_device",
@@ -79,11 +89,14 @@ __all__ = [
     "get",
     "grant_entitlement",
     "issue",
+    "journey_keys",
     "live_card",
+    "master",
     "on_card_blocked",
     "on_card_issued",
     "one_layer",
     "publish_deny_list",
+    "renew_chip",
     "replace",
     "show_code",
     "unblock",

@@ -31,6 +31,7 @@ from card.cards.models import (
 )
 from card.cards.queries import card_of, row_for_update
 from card.cards.rules import (
+    CHIP_LIFE,
     CREDENTIAL_LIFE,
     CREDENTIAL_RENEW,
     KIOSK_LIFE,
@@ -40,8 +41,10 @@ from card.cards.rules import (
     Card,
     CardNotActive,
     Kind,
+    NotAChipCard,
     PhoneBoundElsewhere,
     Status,
+    UnknownChip,
     expiry,
     move,
 )
@@ -133,11 +136,19 @@ def _next_status_index(session: Session) -> int:
 
 
 def activate(session: Session, *, card_id: UUID, now: datetime, by: str = "system") -> Card:
-    """The holder has the card in hand. Raises ``UnknownCard`` and ``IllegalMove`` (only an issued card is activated)."""
+    """The holder has the card in hand: its chip leaves the deny list.
+
+    Raises ``UnknownCard`` and ``IllegalMove`` (only an issued card is activated).
+    """
     row = row_for_update(session, card_id)
     if row.status == Status.BLOCKED:
         raise CardNotActive(state=row.status)
     row.status, row.activated_at = move(Status(row.status), Status.ACTIVE).value, now
+    chip = _chip_of(session, row.id)
+    if chip is not None:
+        _deny_index(session, chip.status_index, denied=False, now=now)
+        payload: Json = {"card_id": str(row.id), "holder_id": str(row.holder_id), "status_index": chip.status_index}
+        outbox.emit(session, "card.unblocked", payload, at=now)
     audit.record(session, actor=by, action="card.activate", subject=f"card:{card_id}", at=now)
     return card_of(row)
 
@@ -295,12 +306,21 @@ def bind_device(session: Session, card_id: UUID, device_public_key: bytes, now: 
 
 
 def _add_device(
-    session: Session, card: CardRow, public: bytes, *, private_sealed: bytes | None, device_id: UUID, now: datetime
+    session: Session,
+    card: CardRow,
+    public: bytes,
+    *,
+    private_sealed: bytes | None,
+    device_id: UUID,
+    now: datetime,
+    chip: bool = False,
 ) -> CardDevice:
+    """One of each form at a time: a new phone ends the phone before, a new chip the chip before."""
     earlier = session.scalars(
         select(CardDevice).where(
             CardDevice.card_id == card.id,
             CardDevice.ended_at.is_(None),
+            CardDevice.chip.is_(chip),
             CardDevice.private_sealed.is_(None) if private_sealed is None else CardDevice.private_sealed.is_not(None),
         )
     )
@@ -312,6 +332,7 @@ def _add_device(
         public_key=public,
         private_sealed=private_sealed,
         status_index=_next_status_index(session),
+        chip=chip,
         counter=0,
         bound_at=now,
     )
@@ -339,8 +360,8 @@ def block_device(session: Session, *, device_id: UUID, by: str, now: datetime) -
 def _sign(
     session: Session, card: CardRow, *, now: datetime, life: timedelta, use: Use, status_index: int, device_key: bytes = b""
 ) -> tuple[Sign1, datetime]:
-    """A credential of the card and when it ends: after ``life``, or with the card."""
-    if card.status != Status.ACTIVE:
+    """A credential of the card and when it ends: after ``life``, or with the card. A chip has its before it is handed out."""
+    if card.status != Status.ACTIVE and not (use is Use.CHIP and card.status == Status.ISSUED):
         raise CardNotActive(state=card.status)
     end_of_card = datetime.combine(card.expires_on + timedelta(days=1), time.min, tzinfo=clock.SHANGHAI)
     static = Static(
@@ -426,6 +447,67 @@ def one_layer(session: Session, *, card_id: UUID, use: Use, now: datetime) -> st
     life = KIOSK_LIFE if use is Use.KIOSK else PRINTED_LIFE
     signed, _ = _sign(session, card, now=now, life=life, use=use, status_index=card.status_index)
     return to_text(present(signed))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChipCredential:
+    """What is written to a chip beside its keys. ``good_until`` is when a desk should have renewed it."""
+
+    number: CardNumber
+    credential: Sign1
+    good_until: datetime
+    device_id: UUID
+
+
+def bind_chip(session: Session, *, card_id: UUID, public_key: bytes, by: str, now: datetime) -> ChipCredential:
+    """Put a chip that made the raw Ed25519 ``public_key`` into a plastic card; an earlier chip of the card is denied.
+
+    Until the card is activated its chip is on the deny list: what is stolen in the post opens nothing. Raises ``UnknownCard``,
+    ``NotAChipCard``, ``PhoneBoundElsewhere`` (the key is bound already) and ``CredentialRefused`` (not a public key).
+    """
+    card = row_for_update(session, card_id)
+    if card.kind != Kind.PHYSICAL or card.status not in (Status.ISSUED, Status.ACTIVE):
+        raise NotAChipCard(f"{card.kind} {card.status}")
+    public = raw_public(public_from_raw(public_key))
+    device = _add_device(session, card, public, private_sealed=None, device_id=new_id(), now=now, chip=True)
+    if card.status == Status.ISSUED:
+        _deny_index(session, device.status_index, denied=True, now=now)
+    audit.record(session, actor=by, action="card.personalise", subject=f"card:{card_id}", at=now)
+    return _chip_credential(session, card, device, now=now)
+
+
+def renew_chip(session: Session, *, card_id: UUID, by: str, now: datetime) -> ChipCredential:
+    """A fresh credential for the chip of a card, with today's entitlements.
+
+    Raises ``UnknownCard``, ``UnknownChip`` and ``CardNotActive``.
+    """
+    card = row_for_update(session, card_id)
+    device = _chip_of(session, card_id)
+    if device is None:
+        raise UnknownChip(str(card_id))
+    made = _chip_credential(session, card, device, now=now)
+    audit.record(session, actor=by, action="card.renew-chip", subject=f"card:{card_id}", at=now)
+    return made
+
+
+def _chip_credential(session: Session, card: CardRow, device: CardDevice, *, now: datetime) -> ChipCredential:
+    signed, ends_at = _sign(
+        session,
+        card,
+        now=now,
+        life=CHIP_LIFE,
+        use=Use.CHIP,
+        status_index=device.status_index,
+        device_key=device.public_key,
+    )
+    device.static, device.static_expires_at = signed, ends_at
+    return ChipCredential(number=CardNumber(card.number), credential=signed, good_until=ends_at, device_id=device.id)
+
+
+def _chip_of(session: Session, card_id: UUID) -> CardDevice | None:
+    return session.scalars(
+        select(CardDevice).where(CardDevice.card_id == card_id, CardDevice.chip, CardDevice.ended_at.is_(None))
+    ).one_or_none()
 
 
 def publish_deny_list(session: Session, *, now: datetime) -> int:

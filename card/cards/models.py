@@ -56,7 +56,7 @@ class CardRow(Base):
 
 
 class CardDevice(Base):
-    """A key that may show the card: the phone's own, or one that the city keeps for a phone that cannot.
+    """A key that may show the card: a phone's own, a chip's own, or one that the city keeps for a phone that cannot.
 
     ``status_index`` is the device's place on the deny list, so that losing a phone blocks that phone and not the person.
     ``static`` is the credential signed last; it is made anew when entitlements change or its end is near.
@@ -67,6 +67,7 @@ class CardDevice(Base):
         UniqueConstraint("public_key"),
         UniqueConstraint("status_index"),
         CheckConstraint("counter >= 0", name="counter"),
+        CheckConstraint("NOT chip OR private_sealed IS NULL", name="chip_keeps_its_key"),
         Index("ix_card_device_card_id", "card_id", "id"),
         {"schema": "card"},
     )
@@ -76,6 +77,7 @@ class CardDevice(Base):
     public_key: Mapped[bytes] = mapped_column(LargeBinary)
     private_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     status_index: Mapped[int] = mapped_column(BigInteger)
+    chip: Mapped[bool] = mapped_column(default=False, server_default=text("false"))
     counter: Mapped[int] = mapped_column(BigInteger, default=0)
     bound_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]

@@ -16,13 +16,14 @@ from card.credentials import CardNumber, CredentialRefused, Delta, DenyList, Ent
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """A phone that may show the card; ``kept_here`` where the city holds the key for it."""
+    """A phone or a chip that may show the card; ``kept_here`` where the city holds the key for it."""
 
     id: UUID
     card_id: UUID
     kid: bytes
     status_index: int
     kept_here: bool
+    chip: bool
     bound_at: datetime
     ended_at: datetime | None
     good_until: datetime | None  # how long it shows the card without asking us again
@@ -86,7 +87,7 @@ def live_card(session: Session, holder_id: UUID, kind: Kind = Kind.PHONE) -> Car
 
 
 def devices_of(session: Session, card_id: UUID) -> list[Device]:
-    """The phones a card was bound to, the newest first."""
+    """The phones and chips a card was bound to, the newest first."""
     rows = session.scalars(select(CardDevice).where(CardDevice.card_id == card_id).order_by(CardDevice.id.desc()))
     return [
         Device(
@@ -95,6 +96,7 @@ def devices_of(session: Session, card_id: UUID) -> list[Device]:
             kid=key_id(row.public_key),
             status_index=row.status_index,
             kept_here=row.private_sealed is not None,
+            chip=row.chip,
             bound_at=row.bound_at,
             ended_at=row.ended_at,
             good_until=row.static_expires_at,

@@ -53,6 +53,7 @@ RESIDENT_REASONS: Final = (BlockReason.LOST, BlockReason.STOLEN, BlockReason.DAM
 CARD_LIFE_YEARS: Final = 10
 CREDENTIAL_LIFE: Final = timedelta(days=30)  # how long a phone renews its code with the network off
 CREDENTIAL_RENEW: Final = timedelta(days=15)  # below this the next visit brings a fresh static part
+CHIP_LIFE: Final = timedelta(days=365)  # a chip cannot renew itself: a desk or kiosk with a reader does
 KIOSK_LIFE: Final = timedelta(minutes=5)
 PRINTED_LIFE: Final = timedelta(days=365)
 
@@ -76,6 +77,20 @@ class CardNotActive(Conflict):
 
     code = "card-not-active"
     sentence = msg("This card cannot be used now: it is “%(state)s”.")
+
+
+class NotAChipCard(Conflict):
+    """A chip is put into a plastic card that is live; this one is another kind, or over."""
+
+    code = "not-a-chip-card"
+    sentence = msg("Only a plastic card in use can carry a chip.")
+
+
+class UnknownChip(NotFound):
+    """The card has no chip of ours."""
+
+    code = "unknown-chip"
+    sentence = msg("This card has no chip that we know.")
 
 
 class PhoneBoundElsewhere(Conflict):

@@ -22,6 +22,8 @@ from card.credentials.reasons import CredentialRefused, Reason
 
 PREFIX: Final = "CC1:"
 DOMAIN: Final = b"citizen-card/dynamic/1\x00"
+CHIP_DOMAIN: Final = b"citizen-card/chip/1\x00"
+CHIP_RECORD_BYTES: Final = 32
 TEXT_MAX: Final = 2048
 
 CODE_AGE_MAX: Final = timedelta(seconds=60)
@@ -36,9 +38,12 @@ class Use(IntEnum):
     PHONE = 0  # bound to a phone's key; for gates
     KIOSK = 1  # one layer, signed by the city for a few minutes; for a kiosk's screen or a feature phone; for gates
     PRINTED = 2  # one layer, valid long; for desks and inspection, never for gates
+    CHIP = 3  # bound to a chip's key, which signs a terminal's own record; never as a QR
 
 
-GATE_USES: Final = frozenset({Use.PHONE, Use.KIOSK})
+GATE_USES: Final = frozenset({Use.PHONE, Use.KIOSK})  # what a gate takes from its scanner
+TAP_USES: Final = GATE_USES | {Use.CHIP}  # what a tap may rest on: also a chip that the gate's reader spoke with
+_TWO_LAYERS: Final = frozenset({Use.PHONE, Use.CHIP})
 
 
 class EntitlementCode(StrEnum):
@@ -89,7 +94,10 @@ class Static:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Presentation:
-    """A verified presentation of a card. ``counter`` strictly rises per ``device_kid`` (0 and empty for one-layer uses)."""
+    """A verified presentation of a card. ``counter`` strictly rises per ``device_kid`` (0 and empty for one-layer uses).
+
+    ``record`` is what the terminal let a chip sign (``card.chip.Journey``), empty for a QR.
+    """
 
     static: Static
     issuer_kid: bytes
@@ -97,6 +105,7 @@ class Presentation:
     shown_at: datetime
     counter: int
     raw: bytes
+    record: bytes = b""
 
     @property
     def number(self) -> CardNumber:
@@ -115,7 +124,7 @@ _ISSUER, _NUMBER, _EXPIRES, _ISSUED, _DEVICE, _ENTITLEMENTS, _STATUS, _USE = 1, 
 def sign_static(static: Static, key: PrivateKey) -> Sign1:
     """The static part signed with the issuing city's key."""
     assert static.issuer == card_number.issuing_city(static.number), "a city signs its own cards"
-    assert (static.use is Use.PHONE) == bool(static.device_key), "a phone's credential names the phone's key"
+    assert (static.use in _TWO_LAYERS) == bool(static.device_key), "a phone's or chip's credential names its key"
     claims: dict[int, Any] = {
         _ISSUER: int(static.issuer),
         _NUMBER: int(static.number),
@@ -174,6 +183,21 @@ def dynamic_part(*, at: datetime, counter: int) -> bytes:
 def dynamic_message(static: bytes, dynamic: bytes) -> bytes:
     """What the phone signs: the domain, so that no other signature can be passed off as this one, then both parts."""
     return DOMAIN + static + dynamic
+
+
+def chip_dynamic(record: bytes, *, counter: int) -> bytes:
+    """``[unix time, counter, record]`` as a chip signs it; the time is the record's own (bytes 2 to 5)."""
+    return wire.write([int.from_bytes(record[2:6], "big"), counter, record])
+
+
+def chip_message(static: bytes, dynamic: bytes) -> bytes:
+    """What a chip signs: a domain of its own, so that no chip's signature passes for a phone's."""
+    return CHIP_DOMAIN + static + dynamic
+
+
+def present_chip(static: bytes, *, record: bytes, counter: int, signature: bytes) -> bytes:
+    """The bytes of a chip's presentation: the evidence of a tap, in the same form as a phone's."""
+    return wire.write([static, chip_dynamic(record, counter=counter), signature])
 
 
 def present(static: bytes, *, device: PrivateKey | None = None, at: datetime | None = None, counter: int = 0) -> bytes:
@@ -240,14 +264,26 @@ class Verifier:
             return Presentation(static=static, issuer_kid=kid, device_kid=b"", shown_at=static.issued_at, counter=0, raw=raw)
         if dynamic is None:
             raise CredentialRefused(Reason.DEVICE_SIGNATURE_MISSING)
-        shown_at, counter = self._dynamic(static, signed, dynamic, signature)
+        shown_at, counter, record = self._dynamic(static, signed, dynamic, signature)
         if shown_at - now > CODE_AHEAD_MAX:
             raise CredentialRefused(Reason.CODE_FROM_THE_FUTURE, f"{shown_at - now} ahead")
         if now - shown_at > CODE_AGE_MAX:
             raise CredentialRefused(Reason.CODE_TOO_OLD, f"{now - shown_at} old")
         return Presentation(
-            static=static, issuer_kid=kid, device_kid=key_id(static.device_key), shown_at=shown_at, counter=counter, raw=raw
+            static=static,
+            issuer_kid=kid,
+            device_kid=key_id(static.device_key),
+            shown_at=shown_at,
+            counter=counter,
+            raw=raw,
+            record=record,
         )
+
+    def static(self, signed: bytes, *, now: datetime, uses: frozenset[Use] = TAP_USES) -> Static:
+        """The static part alone, as a chip gives it before it signs: authentic, in force, and of a use that is taken."""
+        found, _ = self._static(signed, now=now)
+        _in_force(found, now=now, uses=uses)
+        return found
 
     def _static(self, signed: bytes, *, now: datetime) -> tuple[Static, bytes]:
         known = self._known.get(signed)
@@ -266,20 +302,27 @@ class Verifier:
             self._known.popitem(last=False)
         return claimed, message.kid
 
-    def _dynamic(self, static: Static, signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int]:
+    def _dynamic(self, static: Static, signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:
+        """``(time, counter, record)`` once the device's signature holds; the record is a chip's."""
         key = public_from_raw(static.device_key)
         if cose.algorithm_of(key) not in self._algorithms:
             raise CredentialRefused(Reason.ALGORITHM_NOT_ALLOWED, "the phone's key")
-        if not cose.raw_verify(key, signature, dynamic_message(signed, dynamic)):
+        message = chip_message if static.use is Use.CHIP else dynamic_message
+        if not cose.raw_verify(key, signature, message(signed, dynamic)):
             raise CredentialRefused(Reason.BAD_DEVICE_SIGNATURE)
-        match wire.read(dynamic):
-            case [int() as seconds, int() as counter] if counter >= 0:
-                try:
-                    return datetime.fromtimestamp(seconds, tz=UTC), counter
-                except (ValueError, OverflowError, OSError) as error:
-                    raise CredentialRefused(Reason.MALFORMED, "time") from error
+        match wire.read(dynamic), static.use:
+            case [int() as seconds, int() as counter], Use.PHONE if counter >= 0:
+                record = b""
+            case [int() as seconds, int() as counter, bytes() as record], Use.CHIP if (
+                counter >= 0 and len(record) == CHIP_RECORD_BYTES and int.from_bytes(record[2:6], "big") == seconds
+            ):
+                pass
             case _:
                 raise CredentialRefused(Reason.MALFORMED, "dynamic part")
+        try:
+            return datetime.fromtimestamp(seconds, tz=UTC), counter, record
+        except (ValueError, OverflowError, OSError) as error:
+            raise CredentialRefused(Reason.MALFORMED, "time") from error
 
 
 def _in_force(static: Static, *, now: datetime, uses: frozenset[Use]) -> None:

@@ -89,7 +89,11 @@ def show() -> str:
         name = people.get(session, holder_id).called(language())
         purses = _purses(session, holder_id)
         others = [card for card in cards.cards_of(session, holder_id) if found is None or card.id != found.id]
-        phones = [one for one in cards.devices_of(session, found.id) if not one.kept_here] if found is not None else []
+        phones = (
+            [one for one in cards.devices_of(session, found.id) if not one.kept_here and not one.chip]
+            if found is not None
+            else []
+        )
     return render_template(
         "resident/card/show.html",
         card=shown.face(found) if found else None,

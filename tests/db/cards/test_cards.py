@@ -16,17 +16,22 @@ from app.kernel.errors import IllegalMove
 from app.kernel.ids import new_id
 from app.kernel.signing import Purpose
 from card import cards, ledger
+from card.chip import KeyUse
 from card.credentials import (
+    TAP_USES,
     CredentialRefused,
     DenyList,
     Entitlement,
     Presentation,
     Reason,
     Use,
+    chip_dynamic,
+    chip_message,
     denials,
     issuing_city,
     numbers,
     present,
+    present_chip,
     raw_public,
     to_text,
     verify,
@@ -225,3 +230,71 @@ def test_after_64_deltas_a_newcomer_gets_a_base_and_an_old_hand_only_what_is_new
 def test_the_application_cannot_rewrite_what_was_published(database: Database, statement: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"), database.transaction() as session:
         session.execute(text(statement))
+
+
+def chip_of(session: Session, card: cards.Card, *, at: datetime = NOW) -> tuple[Ed25519PrivateKey, cards.ChipCredential]:
+    key = Ed25519PrivateKey.generate()
+    return key, cards.bind_chip(session, card_id=card.id, public_key=raw_public(key.public_key()), by="test", now=at)
+
+
+def test_a_chip_is_put_into_a_plastic_card_and_opens_nothing_before_it_is_activated(session: Session) -> None:
+    with pytest.raises(cards.NotAChipCard):
+        chip_of(session, issued(session))
+    card = issued(session, kind="physical", entitlements=[SENIOR])
+    key, made = chip_of(session, card)
+    cards.publish_deny_list(session, now=NOW)
+    (device,) = cards.devices_of(session, card.id)
+    assert (device.chip, device.kept_here, made.number) == (True, False, card.number)
+    assert device.status_index in cards.deny_current(session)
+    cards.activate(session, card_id=card.id, now=NOW)
+    cards.publish_deny_list(session, now=NOW)
+    assert device.status_index not in cards.deny_current(session)
+    record = b"\x01\x01" + int(NOW.timestamp()).to_bytes(4, "big") + bytes(26)
+    signature = key.sign(chip_message(made.credential, chip_dynamic(record, counter=1)))
+    shown = present_chip(made.credential, record=record, counter=1, signature=signature)
+    found = seen(session, to_text(shown), uses=TAP_USES)
+    assert (found.static.use, found.static.entitlements, found.record) == (Use.CHIP, (SENIOR,), record)
+    with pytest.raises(CredentialRefused) as refused:
+        seen(session, to_text(shown))  # a picture of it is no QR for a gate
+    assert refused.value.reason is Reason.USE_NOT_ACCEPTED
+
+
+def test_blocking_a_card_blocks_its_chip_and_a_new_chip_ends_the_old_one(session: Session) -> None:
+    card = issued(session, kind="physical")
+    cards.activate(session, card_id=card.id, now=NOW)
+    _, first = chip_of(session, card)
+    _, second = chip_of(session, card)
+    cards.publish_deny_list(session, now=NOW)
+    indexes = {device.id: device.status_index for device in cards.devices_of(session, card.id)}
+    denied = cards.deny_current(session)
+    assert indexes[first.device_id] in denied
+    assert indexes[second.device_id] not in denied
+    cards.block(session, card_id=card.id, reason="lost", by="test", now=NOW)
+    cards.publish_deny_list(session, now=NOW)
+    assert indexes[second.device_id] in cards.deny_current(session)
+    with pytest.raises(cards.CardNotActive):
+        cards.renew_chip(session, card_id=card.id, by="test", now=NOW)
+    with pytest.raises(cards.NotAChipCard):
+        chip_of(session, card)
+
+
+def test_a_chip_is_renewed_with_todays_entitlements(session: Session) -> None:
+    card = issued(session, kind="physical")
+    with pytest.raises(cards.UnknownChip):
+        cards.renew_chip(session, card_id=card.id, by="test", now=NOW)
+    _, made = chip_of(session, card)
+    cards.grant_entitlement(
+        session, holder_id=card.holder_id, code="senior-70", scope_city="320100", expires_on=SENIOR.expires_on, now=NOW
+    )
+    renewed = cards.renew_chip(session, card_id=card.id, by="test", now=NOW + timedelta(days=300))
+    assert renewed.device_id == made.device_id
+    assert renewed.good_until == made.good_until + timedelta(days=300)
+
+
+def test_the_citys_master_keys_are_made_once_and_kept_from_others(database: Database, session: Session) -> None:
+    city = city_of(session)
+    first = cards.master(city, KeyUse.JOURNEY)
+    assert cards.master(city, KeyUse.JOURNEY) == first != cards.master(city, KeyUse.ADMIN)
+    assert {path.stat().st_mode & 0o077 for path in city.keys_dir.glob("chip-*.key")} == {0}
+    number = issued(session).number
+    assert len({*cards.journey_keys(city, number), *cards.journey_keys(city, issued(session).number)}) == 4

@@ -28,8 +28,9 @@ from services.payments import jobs as payments_jobs
 
 
 def _on_payment_settled(session: Session, payload: Json) -> None:
-    """The payer is told, and the application whose fee it was goes on."""
+    """The payer is told, what they owe for rides is taken from a top-up, and the application whose fee it was goes on."""
     payments.on_settled(session, payload)
+    transit.on_payment_settled(session, payload)
     applications.mark_paid(session, payload)
 
 

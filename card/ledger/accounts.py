@@ -122,3 +122,8 @@ def clearing_fees() -> AccountSpec:
 def provider_fees() -> AccountSpec:
     """What payment providers charge the city."""
     return _open(AccountKind.PROVIDER_FEES)
+
+
+def losses() -> AccountSpec:
+    """What the city bears: rides never paid, copied codes, suspense nobody else answers for. Negative or zero."""
+    return _open(AccountKind.LOSSES)

@@ -68,6 +68,7 @@ class AccountKind(StrEnum):
     SUSPENSE = "suspense"
     CLEARING_FEES = "clearing-fees"
     PROVIDER_FEES = "provider-fees"
+    LOSSES = "losses"
 
 
 class TransferCode(IntEnum):
@@ -87,6 +88,9 @@ class TransferCode(IntEnum):
     FOREIGN_FARE_CORRECTION = 13
     DEBT_RECOVERY = 14
     FARE_DEBT = 15
+    FARE_SHARE = 16
+    WRITE_OFF = 17
+    FRAUD_COVER = 18
     SERVICE_FEE = 20
     SERVICE_FEE_REFUND = 21
     PROVIDER_FEE = 22
@@ -113,6 +117,7 @@ class TransferCode(IntEnum):
     DISPUTE_CHARGEBACK = 63
     CLEARING_CORRECTION = 64
     PROVISIONAL_CREDIT = 65
+    SUSPENSE_CLEARED = 66
 
     @property
     def slug(self) -> str:

@@ -14,10 +14,11 @@ from app.web.auth import Caller, Principal, machine, partner_city, principal, pu
 from app.web.db import transaction
 from app.web.security import limiter
 from card import credentials
+from card.credentials import CredentialRefused
 from card.fares import card_day
 from card.transit import ingestion, presentments, queries, terminals
 from card.transit.queries import JourneyView, PostingView
-from card.transit.rules import Liability
+from card.transit.rules import Liability, TerminalProofRefused
 
 TAG: Final = Tag(name="transit", description="Terminals, taps, journeys, operators' statements, claims between cities.")
 blueprint = APIBlueprint("transit", __name__, abp_tags=[TAG])
@@ -90,16 +91,19 @@ def install(app: Flask) -> None:
 
 
 def authenticate() -> Principal:
-    """The terminal that signed this request; raises ``UnknownTerminal``, ``ProofReplayed`` or ``CredentialRefused``."""
+    """The terminal that signed this request; raises ``UnknownTerminal``, ``ProofReplayed`` or ``TerminalProofRefused``."""
     with transaction() as session:
-        row = terminals.prove(
-            session,
-            request.headers.get("Authorization", ""),
-            method=request.method,
-            path=request.full_path.rstrip("?"),
-            body=request.get_data(),
-            now=clock.now(),
-        )
+        try:
+            row = terminals.prove(
+                session,
+                request.headers.get("Authorization", ""),
+                method=request.method,
+                path=request.full_path.rstrip("?"),
+                body=request.get_data(),
+                now=clock.now(),
+            )
+        except CredentialRefused as refusal:
+            raise TerminalProofRefused(refusal.detail, reason=refusal.reason.value) from refusal
         return Principal(caller=Caller.TERMINAL, id=str(row.id), organisation=row.operator_id)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.kernel import outbox
+from app.kernel import clock, outbox
 from app.kernel.city import city_of
 from app.kernel.clock import SHANGHAI
 from app.kernel.db import Json
@@ -22,7 +22,7 @@ from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.fares import Charge, Entitlement, PastFare, PricedJourney, Rider, State, Tap, Tariffs
 from card.ledger import Transfer, TransferCode, chart
-from card.transit import network
+from card.transit import fraud, habits, network
 from card.transit.models import ClaimedTap, Debt, FarePosting, JourneyRow, PresentmentOut, TapRow
 from card.transit.rules import Difference, Liability, differences
 
@@ -139,11 +139,18 @@ def taps_of_day(session: Session, card_number: str, day: date) -> list[Tap]:
     )
     taps = [tap_of(row) for row in rows]
     claimed = session.scalars(select(ClaimedTap).where(ClaimedTap.card_number == card_number, ClaimedTap.card_day == day))
-    taps += [
-        Tap(key=f"claim/{row.id}", at=row.at, kind=row.kind, operator=row.operator_id, stop_id=row.stop_id, line=row.line_id)
+    offered = [
+        Tap(
+            key=f"{row.source}/{row.id}",
+            at=row.at,
+            kind=row.kind,
+            operator=row.operator_id,
+            stop_id=row.stop_id,
+            line=row.line_id,
+        )
         for row in claimed
     ]
-    return taps
+    return habits.completed(taps, offered) if offered else taps
 
 
 def _price_day(
@@ -152,7 +159,11 @@ def _price_day(
     taps = taps_of_day(session, card_number, day)
     tariffs = network.tariffs_of(session, {tap.operator for tap in taps}) if taps else Tariffs({})
     issuer = credentials.issuing_city(card_number)
-    priced = fares.charge(taps, tariffs, Rider(issuer=issuer), past_fares(session, card_number, day))
+    rider, past = Rider(issuer=issuer), past_fares(session, card_number, day)
+    priced = fares.charge(taps, tariffs, rider, past)
+    if priced.replays:
+        aside = fraud.note(session, card_number=card_number, day=day, taps=taps, tariffs=tariffs, now=now)
+        priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, past)
     sums = session.execute(
         select(FarePosting.operator_id, func.sum(FarePosting.amount_minor))
         .where(FarePosting.card_number == card_number, FarePosting.card_day == day)
@@ -399,6 +410,7 @@ def charge_holder(
             amount_minor=amount_minor,
             left_minor=amount_minor,
             opened_at=now,
+            posting_id=posting_id,
         )
     )
     session.flush()
@@ -509,6 +521,12 @@ def recover_debts(session: Session, *, holder_id: UUID, now: datetime) -> int:
     return recovered
 
 
+def on_payment_settled(session: Session, payload: Json) -> None:
+    """The handler of ``payment.settled``: a top-up first pays what its holder owes for rides."""
+    if payload["purpose"] == "top-up":
+        recover_debts(session, holder_id=UUID(payload["person_id"]), now=clock.now())
+
+
 def indebted_holders(session: Session, *, limit: int = 500) -> list[UUID]:
     """Holders with an open debt, for the recovery job."""
     return list(
@@ -557,7 +575,7 @@ def _evidence(session: Session, cause: tuple[str, ...]) -> tuple[str, int]:
     for key in reversed(cause):
         terminal, _, rest = key.partition("/")
         boot, _, seq = rest.rpartition("/")
-        if terminal == "claim" or not seq.isdigit():
+        if terminal in ("claim", "habit") or not seq.isdigit():
             continue
         counter = session.scalar(
             select(TapRow.counter).where(TapRow.terminal_id == UUID(terminal), TapRow.boot_id == boot, TapRow.seq == int(seq))

@@ -20,11 +20,11 @@ from app.kernel.city import city_of
 from app.kernel.db import Json
 from app.kernel.ids import new_id
 from card import cards, credentials, partners
-from card.credentials import CredentialRefused, Decision, KeyRing, Presentation, Receipt, Tap, TapResult, Verifier
+from card.credentials import CredentialRefused, Decision, KeyRing, Presentation, Reason, Receipt, Tap, TapResult, Verifier
 from card.fares import card_day
-from card.transit import charging
+from card.transit import charging, fraud, risk
 from card.transit.models import TapAlarm, TapRow, TapUpload, TerminalBoot, TerminalRow
-from card.transit.rules import SKEW_MAX, Liability, OtherTerminal, contiguous, liability
+from card.transit.rules import SKEW_MAX, Liability, LiabilityReason, OtherTerminal, Ruling, contiguous, ruling
 
 STORED: Final = "stored"
 REPEATED: Final = "repeated"
@@ -35,6 +35,7 @@ FAR_AHEAD: Final = "from-the-future"
 AHEAD_MAX: Final = timedelta(days=1)
 UNKNOWN_CARD: Final = "unknown-card"
 OTHER_CARD: Final = "other-card"
+GOOD: Final = Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.NOT_DENIED, deadline=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +49,7 @@ class _Judged:
     issuer: str
     status_index: int
     entitlements: Json
-    liability: Liability
+    ruling: Ruling
 
 
 def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now: datetime) -> Receipt:
@@ -101,6 +102,7 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
         if first:
             fresh.append(one)
     _note(session, terminal, fresh, now=now)
+    risk.keep_rulings(session, terminal, [(one.tap, one.ruling) for one in fresh], now=now)
     _price(session, terminal, fresh, now=now)
     reached, gaps = _contiguity(session, terminal_id, {tap.boot_id for tap in taps})
     return Receipt(contiguous=reached, gaps=gaps, results=tuple(results))
@@ -122,9 +124,9 @@ class _Judge:
         shown, verdict = self._evidence(tap, at)
         if shown is not None and not verdict and issuer == self._own and not self._is_known(tap.card_number):
             verdict = UNKNOWN_CARD
-        bearer = Liability.ISSUER
+        found = GOOD
         if shown is not None and not verdict and issuer == self._own:
-            bearer = self._liability(tap, at, shown.static.status_index)
+            found = self._ruling(tap, at, shown.static.status_index)
         return _Judged(
             tap=tap,
             digest=tap.digest(),
@@ -133,7 +135,7 @@ class _Judge:
             issuer=issuer,
             status_index=shown.static.status_index if shown else 0,
             entitlements={"held": [_plain(held) for held in shown.static.entitlements] if shown else []},
-            liability=bearer,
+            ruling=found,
         )
 
     def _evidence(self, tap: Tap, at: datetime) -> tuple[Presentation | None, str]:
@@ -157,11 +159,11 @@ class _Judge:
                 self._known[number] = False
         return self._known[number]
 
-    def _liability(self, tap: Tap, at: datetime, status_index: int) -> Liability:
+    def _ruling(self, tap: Tap, at: datetime, status_index: int) -> Ruling:
         if status_index not in self._denials:
             self._denials[status_index] = cards.denial_of(self._session, status_index)
         denial = self._denials[status_index]
-        return liability(
+        return ruling(
             tapped_at=at,
             held_seq=tap.list_seq,
             denied_seq=denial[0] if denial else None,
@@ -214,7 +216,7 @@ def _insert(
                 "operator_id": terminal.operator_id,
                 "stop_id": terminal.stop_id,
                 "line_id": terminal.line_id,
-                "liability": one.liability.value,
+                "liability": one.ruling.bearer.value,
                 "quarantined": abs(one.tap.skew_ms) > SKEW_MAX.total_seconds() * 1000,
             },
         )
@@ -260,6 +262,8 @@ def _note(session: Session, terminal: TerminalRow, fresh: Sequence[_Judged], *, 
         if kind:
             details: Json = {"card": one.tap.card_number[-4:], "decision": one.tap.decision.value}
             _alarm(session, terminal, boot_id=one.tap.boot_id, seq=one.tap.seq, kind=kind, details=details, now=now)
+        if one.verdict == Reason.CODE_TOO_OLD:
+            fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
 
 
 def _price(session: Session, terminal: TerminalRow, fresh: Sequence[_Judged], *, now: datetime) -> None:
@@ -271,7 +275,7 @@ def _price(session: Session, terminal: TerminalRow, fresh: Sequence[_Judged], *,
     for number in sorted(arrived):
         days = arrived[number]
         taps = [one for day in sorted(days) for one in sorted(days[day], key=lambda one: (one.at, one.tap.seq))]
-        bearer = Liability.OPERATOR if any(one.liability is Liability.OPERATOR for one in taps) else Liability.ISSUER
+        bearer = Liability.OPERATOR if any(one.ruling.bearer is Liability.OPERATOR for one in taps) else Liability.ISSUER
         charging.price_again(
             session,
             card_number=number,

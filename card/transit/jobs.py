@@ -19,8 +19,11 @@ def recover_debts(database: Database, settings: Settings) -> None:
     with database.transaction() as session:
         holders = charging.indebted_holders(session)
     for holder_id in holders:
-        with database.transaction() as session:
-            charging.recover_debts(session, holder_id=holder_id, now=clock.now())
+        try:
+            with database.transaction() as session:
+                charging.recover_debts(session, holder_id=holder_id, now=clock.now())
+        except Refusal as refusal:  # the purse paid something else at this moment; the next turn looks again
+            log.info("transit.recovery", holder=str(holder_id), code=refusal.code)
 
 
 def fetch_partner_lists(database: Database, settings: Settings) -> None:

@@ -316,7 +316,10 @@ class FarePosting(Base):
 
 
 class Debt(Base):
-    """A fare that the purse could not pay. ``liability`` is who bears it if it is never recovered."""
+    """A fare that the purse could not pay. ``liability`` is who bears it if it is never recovered.
+
+    ``posting_id`` is the fare posting (or, for a ride in another city, the presentment) that it could not pay.
+    """
 
     __tablename__ = "debt"
     __table_args__ = (
@@ -334,6 +337,7 @@ class Debt(Base):
     left_minor: Mapped[int] = mapped_column(BigInteger)
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    posting_id: Mapped[UUID | None]
 
 
 class PresentmentIn(Base):
@@ -407,13 +411,25 @@ class Contest(Base):
 
 
 class ClaimedTap(Base):
-    """A missing tap that an upheld contest put in its place; it is priced like one that a gate recorded, and marked."""
+    """A missing tap put in its place: by an upheld contest, or from the rider's own habit. It is priced like one that a gate
+    recorded, marked, and gives way as soon as the journey is whole without it.
+
+    ``journey_key`` is the tap that was there; ``evidence`` says what a habit rests on.
+    """
 
     __tablename__ = "claimed_tap"
-    __table_args__ = (Index("ix_claimed_tap_card_number", "card_number", "card_day"), {"schema": "card"})
+    __table_args__ = (
+        Index("ix_claimed_tap_card_number", "card_number", "card_day"),
+        CheckConstraint("source IN ('claim', 'habit')", name="source"),
+        CheckConstraint("source <> 'claim' OR contest_id IS NOT NULL", name="contest"),
+        Index("uq_claimed_tap_habit", "card_number", "journey_key", unique=True, postgresql_where="source = 'habit'"),
+        {"schema": "card"},
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
-    contest_id: Mapped[UUID] = mapped_column(ForeignKey("card.journey_contest.id"))
+    contest_id: Mapped[UUID | None] = mapped_column(ForeignKey("card.journey_contest.id"))
+    source: Mapped[str] = mapped_column(default="claim")
+    journey_key: Mapped[str] = mapped_column(default="")
     card_number: Mapped[str]
     card_day: Mapped[date] = mapped_column(Date)
     kind: Mapped[str]
@@ -421,6 +437,139 @@ class ClaimedTap(Base):
     operator_id: Mapped[str]
     stop_id: Mapped[str]
     line_id: Mapped[str]
+    evidence: Mapped[Json] = mapped_column(default=dict)
+    made_at: Mapped[datetime | None]
+
+
+class TapRuling(Base):
+    """Who bears an accepted tap of a card that stood on the deny list, and why. A tap without a row is its issuer's risk."""
+
+    __tablename__ = "tap_ruling"
+    __table_args__ = (
+        ForeignKeyConstraint(["terminal_id", "boot_id", "seq"], ["card.tap.terminal_id", "card.tap.boot_id", "card.tap.seq"]),
+        Index("ix_tap_ruling_operator_id", "operator_id", "ruled_at"),
+        CheckConstraint("bearer IN ('issuer', 'operator')", name="bearer"),
+        {"schema": "card"},
+    )
+
+    terminal_id: Mapped[UUID] = mapped_column(primary_key=True)
+    boot_id: Mapped[str] = mapped_column(primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    operator_id: Mapped[str]
+    bearer: Mapped[str]
+    reason: Mapped[str]
+    held_seq: Mapped[int] = mapped_column(BigInteger)
+    deadline: Mapped[datetime]
+    ruled_at: Mapped[datetime]
+
+
+class FraudCase(Base):
+    """One credential shown twice: the evidence of every tap that carried it, what stays charged, and who bears the rest.
+
+    ``taps`` are tap keys; ``genuine`` is the one that stays (the earliest, until an officer says otherwise).
+    """
+
+    __tablename__ = "fraud_case"
+    __table_args__ = (
+        UniqueConstraint("card_number", "token"),
+        Index("ix_fraud_case_state", "state", "id"),
+        CheckConstraint("state IN ('open', 'prepared', 'confirmed', 'dismissed')", name="state"),
+        CheckConstraint("decided_by IS NULL OR covered_minor = 0 OR decided_by <> prepared_by", name="four_eyes"),
+        CheckConstraint("covered_minor >= 0 AND covered_minor <= loss_minor", name="covered"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    card_number: Mapped[str]
+    issuer: Mapped[str]
+    token: Mapped[str]
+    card_day: Mapped[date] = mapped_column(Date)
+    operators: Mapped[list[str]]
+    evidence: Mapped[Json]
+    genuine: Mapped[str]
+    bearer: Mapped[str]
+    reason: Mapped[str]
+    loss_minor: Mapped[int] = mapped_column(BigInteger)
+    covered_minor: Mapped[int] = mapped_column(BigInteger, default=0)
+    state: Mapped[str]
+    answer: Mapped[str] = mapped_column(default="")
+    opened_at: Mapped[datetime]
+    refreshed_at: Mapped[datetime]
+    prepared_by: Mapped[str | None]
+    prepared_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+
+
+class RiskBudget(Base):
+    """How much a bearer (``issuer``, or an operator's id) lets stand open for rides that were let through unpaid."""
+
+    __tablename__ = "risk_budget"
+    __table_args__ = (CheckConstraint("limit_minor >= 0", name="limit_minor"), {"schema": "card"})
+
+    bearer: Mapped[str] = mapped_column(primary_key=True)
+    limit_minor: Mapped[int] = mapped_column(BigInteger)
+    set_by: Mapped[str]
+    set_at: Mapped[datetime]
+
+
+class WriteOff(Base):
+    """A debt given up, at the cost of whoever bears it: prepared by one officer, approved by another."""
+
+    __tablename__ = "debt_write_off"
+    __table_args__ = (
+        Index("uq_debt_write_off_waiting", "debt_id", unique=True, postgresql_where="state = 'waiting'"),
+        CheckConstraint("state IN ('waiting', 'approved', 'refused')", name="state"),
+        CheckConstraint("state <> 'approved' OR decided_by <> prepared_by", name="four_eyes"),
+        CheckConstraint("amount_minor > 0", name="amount_minor"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    debt_id: Mapped[UUID] = mapped_column(ForeignKey("card.debt.id"))
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    bearer: Mapped[str]
+    reason: Mapped[str]
+    state: Mapped[str]
+    prepared_by: Mapped[str]
+    prepared_at: Mapped[datetime]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+
+
+class Apportionment(Base):
+    """What one operator's fares of a card-day owe another by rule; a revision posts the difference to the one before."""
+
+    __tablename__ = "apportionment"
+    __table_args__ = (
+        UniqueConstraint("card_day", "from_operator", "to_operator", "revision", name="uq_apportionment_revision"),
+        CheckConstraint("from_operator <> to_operator", name="two_operators"),
+        Index("ix_apportionment_to_operator", "to_operator", "card_day"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    card_day: Mapped[date] = mapped_column(Date)
+    from_operator: Mapped[str]
+    to_operator: Mapped[str]
+    revision: Mapped[int]
+    amount_minor: Mapped[int] = mapped_column(BigInteger)
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    journeys: Mapped[int]
+    posted_at: Mapped[datetime]
+
+
+class AlarmSeen(Base):
+    """Somebody looked at an alarm, and said what it was."""
+
+    __tablename__ = "tap_alarm_seen"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    alarm_id: Mapped[UUID] = mapped_column(ForeignKey("card.tap_alarm.id"), primary_key=True)
+    seen_by: Mapped[str]
+    seen_at: Mapped[datetime]
+    note: Mapped[str]
 
 
 refuse_on_constraint("pk_presentment_in", PresentmentConflict)

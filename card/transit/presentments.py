@@ -18,7 +18,7 @@ from card import cards, credentials, partners
 from card.ledger import TransferCode, chart
 from card.transit import charging
 from card.transit.models import PresentmentIn, PresentmentOut
-from card.transit.rules import Liability, NotOurCard, PresentmentConflict
+from card.transit.rules import Liability, NotOurCard, PresentmentConflict, Ruling, ruling
 
 PATH = "/api/federation/presentments"
 
@@ -63,6 +63,9 @@ def accept(
             raise PresentmentConflict(str(presentment_id))
         return known.answer
     holder_id = cards.by_number(session, card_number).holder_id
+    found = _ruling(session, card_number, tapped_at=event_at)
+    if found.bearer is Liability.OPERATOR:  # our list decides over our card, whatever the acquirer thinks
+        liability = Liability.OPERATOR
     facts: Json = {
         "posting_id": presentment_id,
         "holder_id": holder_id,
@@ -79,8 +82,23 @@ def accept(
         )
     else:
         means = charging.refund_holder(session, amount_minor=-amount_minor, code=TransferCode.FOREIGN_FARE_CORRECTION, **facts)
-    answer: Json = {"id": str(presentment_id), "outcome": "debited", "means": means}
+    answer: Json = {
+        "id": str(presentment_id),
+        "outcome": "debited",
+        "means": means,
+        "liability": liability.value,
+        "reason": found.reason.value,
+    }
     session.add(PresentmentIn(id=presentment_id, acquirer=acquirer, digest=digest, claim=claim, answer=answer, received_at=now))
     session.flush()
     outbox.emit(session, "debit.foreign", claim, at=now)
     return answer
+
+
+def _ruling(session: Session, card_number: str, *, tapped_at: datetime) -> Ruling:
+    """Who bears a ride on our card in another city: its operators have our list ten minutes after its publication."""
+    card = cards.by_number(session, card_number)
+    indexes = {card.status_index, *(device.status_index for device in cards.devices_of(session, card.id))}
+    denials = [denial for index in sorted(indexes) if (denial := cards.denial_of(session, index))]
+    seq, published_at = min(denials, default=(None, None), key=lambda denial: denial[1])
+    return ruling(tapped_at=tapped_at, held_seq=0, denied_seq=seq, published_at=published_at)

@@ -35,6 +35,13 @@ class ProofReplayed(Conflict):
     sentence = msg("This signed request was received before.")
 
 
+class TerminalProofRefused(Unauthenticated):
+    """The proof of a terminal's request is missing, cannot be read, or was made for another request, key or time."""
+
+    code = "terminal-proof-refused"
+    sentence = msg("The terminal did not prove this request (%(reason)s).")
+
+
 class OtherTerminal(Invalid):
     """The batch names another terminal than the one that signed it."""
 
@@ -84,18 +91,44 @@ class Liability(StrEnum):
     OPERATOR = "operator"
 
 
-def liability(*, tapped_at: datetime, held_seq: int, denied_seq: int | None, published_at: datetime | None) -> Liability:
-    """Whose risk an accepted tap is.
+class LiabilityReason(StrEnum):
+    """Why the one or the other bears a ride."""
+
+    NOT_DENIED = "not-denied"  # the card was good: an unpaid ride is its issuer's
+    BEFORE_DEADLINE = "before-deadline"  # denied since, but the list was not yet due at the gate
+    HELD_LIST = "held-list"  # the gate had the list and let the card through
+    AFTER_DEADLINE = "after-deadline"  # the gate ought to have had the list
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ruling:
+    """Who bears an accepted tap, why, and until when the issuer would have (none: the card was on no list)."""
+
+    bearer: Liability
+    reason: LiabilityReason
+    deadline: datetime | None
+
+
+def ruling(*, tapped_at: datetime, held_seq: int, denied_seq: int | None, published_at: datetime | None) -> Ruling:
+    """Whose risk an accepted tap is, and why.
 
     ``denied_seq`` and ``published_at`` say with which deny list the card became refusable (none: it is not on it). Until that
     list's publication and ten minutes of grace the issuer bears the ride; after it, or when the gate held that list
     (``held_seq``) and let the card through all the same, the operator does.
     """
     if denied_seq is None or published_at is None:
-        return Liability.ISSUER
-    if held_seq >= denied_seq or tapped_at > published_at + GRACE:
-        return Liability.OPERATOR
-    return Liability.ISSUER
+        return Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.NOT_DENIED, deadline=None)
+    deadline = published_at + GRACE
+    if held_seq >= denied_seq:
+        return Ruling(bearer=Liability.OPERATOR, reason=LiabilityReason.HELD_LIST, deadline=deadline)
+    if tapped_at > deadline:
+        return Ruling(bearer=Liability.OPERATOR, reason=LiabilityReason.AFTER_DEADLINE, deadline=deadline)
+    return Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.BEFORE_DEADLINE, deadline=deadline)
+
+
+def liability(*, tapped_at: datetime, held_seq: int, denied_seq: int | None, published_at: datetime | None) -> Liability:
+    """The bearer alone of :func:`ruling`."""
+    return ruling(tapped_at=tapped_at, held_seq=held_seq, denied_seq=denied_seq, published_at=published_at).bearer
 
 
 class Freshness(StrEnum):

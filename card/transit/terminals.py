@@ -20,7 +20,7 @@ from app.kernel.ids import new_id
 from app.kernel.signing import Purpose
 from card import cards, credentials, partners
 from card.credentials import PROOF_AGE_MAX, CredentialRefused, DenyList
-from card.transit import network
+from card.transit import network, risk
 from card.transit.models import (
     Enrolment,
     LineRow,
@@ -43,7 +43,7 @@ from card.transit.rules import (
 )
 
 TOKEN_BYTES: Final = 18
-RISK: Final[Json] = {"fresh_hours": 1, "first_seen_hours": 24, "expired_hours": 72, "first_seen_limit": 50}
+RISK: Final[Json] = {"fresh_hours": 1, "first_seen_hours": 24, "expired_hours": 72}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -249,7 +249,11 @@ def bundle(session: Session, *, terminal_id: UUID, since: int | None, now: datet
             found.city: {"base": found.denied, "digest": found.digest, "seq": found.seq, "deltas": []}
             for found in session.scalars(select(PartnerDenyList).order_by(PartnerDenyList.city))
         },
-        "risk": {**RISK, "beyond": "open" if _open_when_stale(session, row.operator_id) else "closed"},
+        "risk": {
+            **RISK,
+            **risk.terms(session, row.operator_id),
+            "beyond": "open" if _open_when_stale(session, row.operator_id) else "closed",
+        },
         "stops": _stops(session, row),
         "terminal": {"stop_id": row.stop_id, "line": row.line_id, "mode": row.mode},
     }

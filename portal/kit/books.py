@@ -28,6 +28,7 @@ KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.SUSPENSE: msg("Suspense"),
     AccountKind.CLEARING_FEES: msg("Clearing fees"),
     AccountKind.PROVIDER_FEES: msg("Payment provider fees"),
+    AccountKind.LOSSES: msg("Losses the city bears"),
 }
 
 CODES: Final[dict[TransferCode, str]] = {
@@ -42,6 +43,9 @@ CODES: Final[dict[TransferCode, str]] = {
     TransferCode.FOREIGN_FARE_CORRECTION: msg("Fare in another city corrected"),
     TransferCode.DEBT_RECOVERY: msg("Debt recovered"),
     TransferCode.FARE_DEBT: msg("Fare owed"),
+    TransferCode.FARE_SHARE: msg("Fare shared between operators"),
+    TransferCode.WRITE_OFF: msg("Debt written off"),
+    TransferCode.FRAUD_COVER: msg("Ride on a copied code covered"),
     TransferCode.SERVICE_FEE: msg("Service fee"),
     TransferCode.SERVICE_FEE_REFUND: msg("Service fee refunded"),
     TransferCode.PROVIDER_FEE: msg("Payment provider's fee"),
@@ -68,6 +72,7 @@ CODES: Final[dict[TransferCode, str]] = {
     TransferCode.DISPUTE_CHARGEBACK: msg("Dispute: chargeback"),
     TransferCode.CLEARING_CORRECTION: msg("Clearing difference corrected"),
     TransferCode.PROVISIONAL_CREDIT: msg("Credited while a dispute runs"),
+    TransferCode.SUSPENSE_CLEARED: msg("Suspense cleared"),
 }
 
 

@@ -48,12 +48,12 @@ def test_numbers_of_codes_are_permanent() -> None:
     assert {code.slug: int(code) for code in TransferCode} == {
         "top-up": 1, "top-up-refund": 2, "opening": 3, "correction": 4, "reversal": 5,
         "fare": 10, "fare-correction": 11, "foreign-fare": 12, "foreign-fare-correction": 13, "debt-recovery": 14,
-        "fare-debt": 15,
+        "fare-debt": 15, "fare-share": 16, "write-off": 17, "fraud-cover": 18,
         "service-fee": 20, "service-fee-refund": 21, "provider-fee": 22, "payout": 23,
         "health-pooled": 30, "health-catastrophic": 31, "health-own-account": 32, "health-family-account": 33,
         "health-cash": 34, "foreign-health": 35, "health-correction": 36,
         "pension": 40, "allowance": 41, "contribution": 42, "benefit-recovery": 43, "grant": 44, "grant-return": 45,
         "purchase": 50, "refund": 51, "bill": 52,
         "settlement": 60, "clearing-fee": 61, "dispute-credit": 62, "dispute-chargeback": 63, "clearing-correction": 64,
-        "provisional-credit": 65,
+        "provisional-credit": 65, "suspense-cleared": 66,
     }  # fmt: skip

@@ -88,17 +88,17 @@ def test_taps_come_in_over_http_and_cost_the_rider(client: FlaskClient, database
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"method": "POST"}, "credential-refused"),
-        ({"path": "/api/transit/taps"}, "credential-refused"),
-        ({"body": b"other"}, "credential-refused"),
+        ({"method": "POST"}, "terminal-proof-refused"),
+        ({"path": "/api/transit/taps"}, "terminal-proof-refused"),
+        ({"body": b"other"}, "terminal-proof-refused"),
         ({"terminal_id": "00000000-0000-7000-8000-000000000000"}, "unknown-terminal"),
-        ({"at": clock.now() - timedelta(minutes=6)}, "credential-refused"),
+        ({"at": clock.now() - timedelta(minutes=6)}, "terminal-proof-refused"),
     ],
 )
 def test_a_proof_for_anything_else_is_refused(client: FlaskClient, database: Database, changes: dict, code: str) -> None:
     gate, _ = enrol(client, database)
     answer = client.get("/api/transit/bundle", headers={"Authorization": prove(gate, **changes)})
-    assert answer.status_code in (401, 422)
+    assert answer.status_code == 401
     assert answer.json["code"] == code
 
 
@@ -130,3 +130,11 @@ def test_feeds_come_in_from_the_command_line(app: Flask, tmp_path: object) -> No
     wrong = runner.invoke(args=["import-gtfs", "tests"])
     assert wrong.exit_code == 1
     assert "stops.txt, line 0" in wrong.output
+
+
+@pytest.mark.parametrize("header", ["", "Bearer x", "COSE", "COSE %%%", "COSE AAAA", "COSE 0oRDoQEn", "COSE " + "A" * 2000])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/api/transit/bundle"), ("POST", "/api/transit/taps")])
+def test_a_proof_that_cannot_be_read_is_401_with_a_code(client: FlaskClient, header: str, method: str, path: str) -> None:
+    answer = client.open(path, method=method, headers={"Authorization": header})
+    assert (answer.status_code, answer.json["code"]) == (401, "terminal-proof-refused")
+    assert answer.json["params"] == {"reason": "malformed"}

@@ -116,7 +116,7 @@ def parts(texts: list[str], issuer: Ed25519PrivateKey, denied: DenyList, home: P
     journal = terminal.journal
     yield measure(
         "passback: what is remembered",
-        lambda step: journal.memory(number=shown[step].number, replay_key=shown[step].replay_key, sync=0, most=50),
+        lambda step: journal.memory(number=shown[step].number, replay_key=shown[step].replay_key),
         count,
     )
     memory, risk = Memory(), Risk()

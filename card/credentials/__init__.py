@@ -11,9 +11,11 @@ from card.credentials.bundles import (
     Bundle,
     Certificate,
     certify,
+    check_renewal,
     from_base64url,
     read_bundle,
     read_certificate,
+    renewal_proof,
     sign_bundle,
     to_base64url,
 )
@@ -43,7 +45,7 @@ from card.credentials.credential import (
     verify,
 )
 from card.credentials.deny_list import Delta, DenyList
-from card.credentials.keys import CityKey, KeyRing, key_id, public_from_raw, raw_public
+from card.credentials.keys import CityKey, KeyRing, PublicKey, key_id, public_from_raw, raw_public
 from card.credentials.proofs import PROOF_AGE_MAX, Proof, prove, verify_proof
 from card.credentials.reasons import SENTENCES, CredentialRefused, Reason
 from card.credentials.taps import (
@@ -87,6 +89,7 @@ __all__ = [
     "KeyRing",
     "Presentation",
     "Proof",
+    "PublicKey",
     "Reason",
     "Receipt",
     "Received",
@@ -100,6 +103,7 @@ __all__ = [
     "Verifier",
     "cbor",
     "certify",
+    "check_renewal",
     "chip_dynamic",
     "chip_message",
     "decode_batch",
@@ -121,6 +125,7 @@ __all__ = [
     "read_bundle",
     "read_certificate",
     "receipt_from",
+    "renewal_proof",
     "sign1",
     "sign_bundle",
     "sign_static",

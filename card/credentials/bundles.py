@@ -13,6 +13,7 @@ from card.credentials.reasons import CredentialRefused, Reason
 
 CERTIFICATE_LIFE: Final = timedelta(days=90)
 _CERTIFICATE: Final = b"citizen-card/terminal-certificate/1"
+_RENEWAL: Final = b"citizen-card/terminal-renewal/1"
 _BUNDLE: Final = b"citizen-card/bundle/1"
 
 
@@ -83,6 +84,21 @@ def _instant(seconds: int) -> datetime:
         return datetime.fromtimestamp(seconds, tz=UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise CredentialRefused(Reason.MALFORMED, "time") from error
+
+
+def renewal_proof(fresh: PrivateKey, *, terminal_id: str, current: bytes) -> bytes:
+    """That the terminal holds the key it wants a certificate for: the fresh key signs the terminal's id and ``current``."""
+    return cose.raw_sign(fresh, _renewal(terminal_id, current))
+
+
+def check_renewal(proof: bytes, *, terminal_id: str, current: bytes, fresh: bytes) -> None:
+    """Refuses as ``bad-signature`` where ``proof`` was not made by the raw key ``fresh``."""
+    if not cose.raw_verify(public_from_raw(fresh), proof, _renewal(terminal_id, current)):
+        raise CredentialRefused(Reason.BAD_SIGNATURE, "proof of the fresh key")
+
+
+def _renewal(terminal_id: str, current: bytes) -> bytes:
+    return wire.write([_RENEWAL, terminal_id, current])
 
 
 def sign_bundle(signer: PrivateKey, document: dict[str, Any]) -> Sign1:

@@ -5,6 +5,7 @@ the phone's public key. *Dynamic*: ``[time, counter]`` signed by the phone over 
 seconds. Both together travel as ``CC1:`` and Base45 (RFC 9285), which an alphanumeric QR carries at 5.5 bits a character.
 """
 
+import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -224,10 +225,30 @@ def from_text(text: str) -> bytes:
         raise CredentialRefused(Reason.NOT_A_CREDENTIAL)
     if len(line) > TEXT_MAX:
         raise CredentialRefused(Reason.MALFORMED, "too long")
+    return _from_base45(line[len(PREFIX) :])
+
+
+_BASE45: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+_VALUES: Final = bytes(_BASE45.find(code) if code in _BASE45 else 255 for code in range(256))
+_PAIR_MAX: Final = 0xFFFF
+
+
+def _from_base45(text: str) -> bytes:
+    """RFC 9285, by whole columns: a tenth of the time of a digit at a time, and a gate does it for every tap."""
     try:
-        return base45.b45decode(line[len(PREFIX) :])
-    except ValueError as error:
+        digits = text.encode("ascii").translate(_VALUES)
+    except UnicodeEncodeError as error:
         raise CredentialRefused(Reason.MALFORMED, "not Base45") from error
+    whole = len(digits) - len(digits) % 3
+    pairs = [
+        low + 45 * middle + 2025 * high
+        for low, middle, high in zip(digits[0:whole:3], digits[1:whole:3], digits[2:whole:3], strict=True)
+    ]
+    rest = digits[whole:]
+    last = rest[0] + 45 * rest[1] if len(rest) == 2 else 0  # noqa: PLR2004  two digits are one byte
+    if len(rest) == 1 or last > 0xFF or max(pairs, default=0) > _PAIR_MAX or 255 in digits:  # noqa: PLR2004
+        raise CredentialRefused(Reason.MALFORMED, "not Base45")
+    return struct.pack(f">{len(pairs)}H", *pairs) + bytes([last] if rest else [])
 
 
 class Verifier:

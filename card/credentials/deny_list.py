@@ -80,6 +80,13 @@ class Delta:
             digest=wire.field(document, "digest", bytes),
         )
 
+    def check(self, *, city: str, seq: int, digest: bytes) -> None:
+        """That it follows the list of ``city`` at ``seq`` with ``digest``; refuses as :meth:`DenyList.apply` says."""
+        if self.city != city or self.seq != seq + 1 or self.prev_digest != digest:
+            raise CredentialRefused(Reason.GAP, f"delta {self.seq} after {seq} of {city}")
+        if chain(self.city, self.seq, self.prev_digest, self.adds, self.removes) != self.digest:
+            raise CredentialRefused(Reason.BAD_SIGNATURE, f"digest of delta {self.seq}")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DenyList:
@@ -107,12 +114,18 @@ class DenyList:
 
     def apply(self, delta: Delta) -> "DenyList":
         """The list after ``delta``; refuses as ``gap`` what does not follow, as ``bad-signature`` a wrong digest."""
-        if delta.city != self.city or delta.seq != self.seq + 1 or delta.prev_digest != self.digest:
-            raise CredentialRefused(Reason.GAP, f"delta {delta.seq} after {self.seq} of {self.city}")
-        if chain(delta.city, delta.seq, delta.prev_digest, delta.adds, delta.removes) != delta.digest:
-            raise CredentialRefused(Reason.BAD_SIGNATURE, f"digest of delta {delta.seq}")
-        denied = (self.denied | unpack(delta.adds)) - unpack(delta.removes)
-        return DenyList(city=self.city, seq=delta.seq, digest=delta.digest, denied=denied)
+        delta.check(city=self.city, seq=self.seq, digest=self.digest)
+        return self.follow((delta,))
+
+    def follow(self, deltas: Iterable[Delta]) -> "DenyList":
+        """The list after deltas that were checked before, as :meth:`apply` does: one copy of the set for all of them."""
+        seq, digest, denied = self.seq, self.digest, None
+        for delta in deltas:
+            denied = self.denied.copy() if denied is None else denied
+            denied |= unpack(delta.adds)
+            denied -= unpack(delta.removes)
+            seq, digest = delta.seq, delta.digest
+        return self if denied is None else DenyList(city=self.city, seq=seq, digest=digest, denied=denied)
 
 
 def part(base: DenyList | None, deltas: Iterable[Delta]) -> dict[str, Any]:
@@ -137,21 +150,23 @@ def take(city: str, held: DenyList | None, document: dict[str, Any]) -> DenyList
     Deltas that ``held`` already has are skipped, so a repeated part changes nothing and an older base never takes the list
     back. Refuses as ``gap`` where a delta cannot be chained: keep what is held and ask for a base.
     """
-    current = held
+    return news(city, held, document)[0]
+
+
+def news(city: str, held: DenyList | None, document: dict[str, Any]) -> tuple[DenyList, list[Delta] | None]:
+    """As :func:`take`, with the deltas that lead from ``held`` to the list; ``None`` where a base took its place."""
+    start = held
     base = document.get("base")
     if isinstance(base, bytes) and base:
-        brought = DenyList(
-            city=city,
-            seq=wire.field(document, "seq", int),
-            digest=wire.field(document, "digest", bytes),
-            denied=unpack(base),
-        )
-        if current is None or brought.seq > current.seq:
-            current = brought
-    if current is None:
-        current = DenyList.empty(city)
+        seq, digest = wire.field(document, "seq", int), wire.field(document, "digest", bytes)
+        if start is None or seq > start.seq:
+            start = DenyList(city=city, seq=seq, digest=digest, denied=unpack(base))
+    current = start if start is not None else DenyList.empty(city)
+    seq, digest, new = current.seq, current.digest, []
     for entry in document.get("deltas") or ():
         delta = Delta.read(city, entry)
-        if delta.seq > current.seq:
-            current = current.apply(delta)
-    return current
+        if delta.seq > seq:
+            delta.check(city=city, seq=seq, digest=digest)
+            seq, digest = delta.seq, delta.digest
+            new.append(delta)
+    return current.follow(new), new if held is not None and current is held else None

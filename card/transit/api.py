@@ -39,6 +39,15 @@ class BundleQuery(BaseModel):
     """What the terminal holds already."""
 
     since: int | None = Field(None, ge=0, description="Sequence of the deny list it holds; nothing: it holds none.")
+    held: str = Field(
+        "", pattern=r"^(\d{6}:\d{1,18}(,\d{6}:\d{1,18})*)?$", max_length=2000, description="Partner lists it holds: city:seq,…"
+    )
+
+    @property
+    def partners(self) -> dict[str, int]:
+        """The sequence held of each partner city's list."""
+        pairs = (pair.split(":") for pair in self.held.split(",") if pair)
+        return {city: int(seq) for city, seq in pairs}
 
 
 class OperatorPath(BaseModel):
@@ -133,12 +142,35 @@ def enrol(body: EnrolBody) -> tuple[Response, int]:
     return answer, 201
 
 
+@blueprint.post("/api/transit/terminals/renew", summary="Renew a terminal's certificate")
+@terminal
+@limiter.limit("60/minute")
+def renew() -> Response:
+    """CBOR ``{public_key, proof, software}``, proved by the old key; the answer is CBOR ``{certificate}``, good for 90 days.
+
+    ``proof`` is made by ``public_key`` over the terminal's id and its present key (``docs/reference/credential.md``).
+    """
+    asked = credentials.cbor.read(request.get_data())
+    with transaction() as session:
+        certificate = terminals.renew(
+            session,
+            terminal_id=UUID(principal().id),
+            public_key=credentials.cbor.field(asked, "public_key", bytes),
+            proof=credentials.cbor.field(asked, "proof", bytes),
+            software=credentials.cbor.field(asked, "software", str),
+            now=clock.now(),
+        )
+    return Response(credentials.cbor.write({"certificate": certificate}), content_type=CBOR)
+
+
 @blueprint.get("/api/transit/bundle", summary="The signed bundle of a terminal")
 @terminal
 def bundle(query: BundleQuery) -> Response:
     """Issuer keys of all cities, deny list or what changed of it, risk rules, stops: CBOR in a COSE_Sign1."""
     with transaction() as session:
-        signed = terminals.bundle(session, terminal_id=UUID(principal().id), since=query.since, now=clock.now())
+        signed = terminals.bundle(
+            session, terminal_id=UUID(principal().id), since=query.since, held=query.partners, now=clock.now()
+        )
     return Response(signed, content_type=CBOR)
 
 

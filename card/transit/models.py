@@ -148,6 +148,8 @@ class TerminalRow(Base):
     public_key: Mapped[bytes] = mapped_column(LargeBinary)
     software: Mapped[str]
     certificate: Mapped[bytes] = mapped_column(LargeBinary)
+    previous_key: Mapped[bytes | None] = mapped_column(LargeBinary)  # after a renewal, until the new key was used
+    renewed_at: Mapped[datetime | None]
     enrolled_at: Mapped[datetime]
     certificate_until: Mapped[datetime]
     revoked_at: Mapped[datetime | None]

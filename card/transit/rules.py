@@ -22,10 +22,17 @@ class EnrolmentRefused(Unauthenticated):
 
 
 class UnknownTerminal(Unauthenticated):
-    """The terminal is not enrolled here, was revoked, or its certificate ran out."""
+    """The terminal is not enrolled here, or was revoked."""
 
     code = "unknown-terminal"
     sentence = msg("This terminal is not enrolled, or no longer.")
+
+
+class CertificateExpired(Unauthenticated):
+    """The terminal's certificate ran out before it was renewed: it enrols again with a new token."""
+
+    code = "terminal-certificate-expired"
+    sentence = msg("The terminal's certificate has run out. Enrol it again with a new token.")
 
 
 class ProofReplayed(Conflict):

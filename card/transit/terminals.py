@@ -4,7 +4,7 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -35,6 +35,7 @@ from card.transit.rules import (
     BUNDLE_LIFE,
     ENROLMENT_LIFE,
     MODES,
+    CertificateExpired,
     EnrolmentRefused,
     Freshness,
     ProofReplayed,
@@ -44,6 +45,7 @@ from card.transit.rules import (
 
 TOKEN_BYTES: Final = 18
 RISK: Final[Json] = {"fresh_hours": 1, "first_seen_hours": 24, "expired_hours": 72}
+RENEWAL_REPEAT: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,14 +196,48 @@ def revoke(session: Session, *, terminal_id: UUID, operator_id: str, by: str, no
 
 
 def terminal_row(session: Session, terminal_id: str, *, now: datetime) -> TerminalRow:
-    """The row of a terminal that may speak. Raises ``UnknownTerminal``."""
+    """The row of a terminal that may speak. Raises ``UnknownTerminal``, ``CertificateExpired``."""
     try:
         row = session.get(TerminalRow, UUID(terminal_id))
     except ValueError as error:
         raise UnknownTerminal(terminal_id) from error
-    if row is None or row.revoked_at is not None or row.certificate_until <= now:
+    if row is None or row.revoked_at is not None:
         raise UnknownTerminal(terminal_id)
+    if row.certificate_until <= now:
+        raise CertificateExpired(terminal_id)
     return row
+
+
+def renew(session: Session, *, terminal_id: UUID, public_key: bytes, proof: bytes, software: str, now: datetime) -> bytes:
+    """A new certificate of 90 days for ``public_key`` (raw Ed25519): the one it has, or a fresh one that it proves to hold.
+
+    The key before stays good until the fresh one was used, so that an answer lost on the way shuts nobody out; asking again
+    for the same key brings the same certificate. Raises ``CredentialRefused``.
+    """
+    row = session.get_one(TerminalRow, terminal_id, with_for_update=True)
+    key = credentials.public_from_raw(public_key)
+    if public_key == row.public_key and row.renewed_at is not None and now - row.renewed_at < RENEWAL_REPEAT:
+        return row.certificate
+    signed_over = row.previous_key if public_key == row.public_key and row.previous_key else row.public_key
+    credentials.check_renewal(proof, terminal_id=str(row.id), current=signed_over, fresh=public_key)
+    city = city_of(session)
+    row.certificate = credentials.certify(
+        city.key(Purpose.BUNDLE).private,
+        terminal_id=str(row.id),
+        operator_id=row.operator_id,
+        city=city.code,
+        stop_id=row.stop_id,
+        line=row.line_id,
+        key=credentials.raw_public(key),
+        now=now,
+    )
+    row.certificate_until = credentials.read_certificate(row.certificate).expires_at
+    if public_key != row.public_key:
+        row.previous_key, row.public_key = row.public_key, public_key
+    row.renewed_at, row.software = now, software[:100]
+    audit.record(session, actor=f"terminal:{row.id}", action="terminal.renew", subject=f"terminal:{row.id}", at=now)
+    session.flush()
+    return row.certificate
 
 
 def prove(session: Session, authorization: str, *, method: str, path: str, body: bytes, now: datetime) -> TerminalRow:
@@ -209,15 +245,22 @@ def prove(session: Session, authorization: str, *, method: str, path: str, body:
 
     Raises ``UnknownTerminal``, ``ProofReplayed`` or ``CredentialRefused``.
     """
-    proof = credentials.verify_proof(
-        authorization,
-        lambda terminal_id: credentials.public_from_raw(terminal_row(session, terminal_id, now=now).public_key),
-        method=method,
-        path=path,
-        body=body,
-        now=now,
-    )
+    before = False  # whether the key before the last renewal made the proof
+
+    def key_of(terminal_id: str) -> credentials.PublicKey:
+        row = terminal_row(session, terminal_id, now=now)
+        return credentials.public_from_raw(row.previous_key if before and row.previous_key else row.public_key)
+
+    try:
+        proof = credentials.verify_proof(authorization, key_of, method=method, path=path, body=body, now=now)
+    except CredentialRefused as refusal:
+        if refusal.reason is not credentials.Reason.BAD_SIGNATURE:
+            raise
+        before = True
+        proof = credentials.verify_proof(authorization, key_of, method=method, path=path, body=body, now=now)
     row = terminal_row(session, proof.terminal_id, now=now)
+    if not before and row.previous_key is not None:
+        row.previous_key = None  # the fresh key has arrived
     session.execute(delete(TerminalNonce).where(TerminalNonce.terminal_id == row.id, TerminalNonce.expires_at < now))
     fresh = session.execute(
         insert(TerminalNonce)
@@ -230,8 +273,13 @@ def prove(session: Session, authorization: str, *, method: str, path: str, body:
     return row
 
 
-def bundle(session: Session, *, terminal_id: UUID, since: int | None, now: datetime) -> bytes:
-    """The signed bundle for one terminal; ``since`` is the deny list's seq that it holds (none: it holds none)."""
+def bundle(
+    session: Session, *, terminal_id: UUID, since: int | None, held: dict[str, int] | None = None, now: datetime
+) -> bytes:
+    """The signed bundle for one terminal; ``since`` is the deny list's seq that it holds (none: it holds none).
+
+    ``held`` says the same of partner cities' lists: one that has not changed is not sent again.
+    """
     row = session.get_one(TerminalRow, terminal_id, with_for_update=True)
     city = city_of(session)
     deny = cards.deny_part(session, since)
@@ -245,19 +293,25 @@ def bundle(session: Session, *, terminal_id: UUID, since: int | None, now: datet
         "tariff_version": _tariff_version(session, row.operator_id),
         "issuer_keys": {code: [[kid, raw] for kid, raw in keys] for code, keys in partners.issuer_keys(session).items()},
         "deny": deny,
-        "deny_of": {
-            found.city: {"base": found.denied, "digest": found.digest, "seq": found.seq, "deltas": []}
-            for found in session.scalars(select(PartnerDenyList).order_by(PartnerDenyList.city))
-        },
         "risk": {
             **RISK,
             **risk.terms(session, row.operator_id),
             "beyond": "open" if _open_when_stale(session, row.operator_id) else "closed",
         },
+        "deny_of": _partner_lists(session, held or {}),
         "stops": _stops(session, row),
         "terminal": {"stop_id": row.stop_id, "line": row.line_id, "mode": row.mode},
     }
     return credentials.sign_bundle(city.key(Purpose.BUNDLE).private, document)
+
+
+def _partner_lists(session: Session, held: dict[str, int]) -> dict[str, Json]:
+    asked = select(PartnerDenyList.city, PartnerDenyList.seq, PartnerDenyList.digest).order_by(PartnerDenyList.city)
+    found: dict[str, Json] = {}
+    for city, seq, digest in session.execute(asked):
+        base = b"" if held.get(city, -1) >= seq else session.get_one(PartnerDenyList, city).denied
+        found[city] = {"base": base, "digest": digest, "seq": seq, "deltas": []}
+    return found
 
 
 def _open_when_stale(session: Session, operator_id: str) -> bool:

@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
@@ -14,6 +15,7 @@ from card.credentials import prove
 from card.validator.keys import PrivateKey
 
 TIMEOUT_S: Final = 10
+CLOCK_LOST: Final = timedelta(minutes=4)  # a proof is good for five
 CBOR: Final = "application/cbor"
 
 
@@ -22,11 +24,11 @@ class CityUnreachable(Exception):
 
 
 class CityRefused(Exception):
-    """The city answered and said no; ``code`` is its reason."""
+    """The city answered and said no; ``code`` is its reason, ``skew_ms`` its clock as in :class:`Answer`."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, skew_ms: int | None = None) -> None:
         super().__init__(f"{status} {code}: {detail}")
-        self.status, self.code = status, code
+        self.status, self.code, self.skew_ms = status, code, skew_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +60,27 @@ class City:
 
     def get(self, path: str, *, key: PrivateKey, terminal_id: str, at: datetime) -> Answer:
         """A signed GET."""
-        proof = prove(key, terminal_id=terminal_id, method="GET", path=path, body=b"", at=at)
-        return self._send("GET", path, None, {"Authorization": proof, "Accept": CBOR})
+        return self._signed("GET", path, None, key=key, terminal_id=terminal_id, at=at)
 
     def post(self, path: str, body: bytes, *, key: PrivateKey, terminal_id: str, at: datetime) -> Answer:
         """A signed POST of CBOR."""
-        proof = prove(key, terminal_id=terminal_id, method="POST", path=path, body=body, at=at)
-        return self._send("POST", path, body, {"Authorization": proof, "Accept": CBOR, "Content-Type": CBOR})
+        return self._signed("POST", path, body, key=key, terminal_id=terminal_id, at=at)
+
+    def _signed(self, method: str, path: str, body: bytes | None, *, key: PrivateKey, terminal_id: str, at: datetime) -> Answer:
+        def send(moment: datetime) -> Answer:
+            proof = prove(key, terminal_id=terminal_id, method=method, path=path, body=body or b"", at=moment)
+            kind = {"Content-Type": CBOR} if body is not None else {}
+            return self._send(method, path, body, {"Authorization": proof, "Accept": CBOR, **kind})
+
+        try:
+            return send(at)
+        except CityRefused as refused:
+            if refused.skew_ms is None:
+                raise
+            theirs = datetime.fromtimestamp((self._clock_ms() + refused.skew_ms) / 1000, tz=UTC)
+            if abs(theirs - at) < CLOCK_LOST:
+                raise
+            return send(theirs)  # the clock was lost with the power: a proof is dated by the city's
 
     def _send(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Answer:
         request = Request(self._server + path, data=body, headers=headers, method=method)  # noqa: S310  scheme checked above
@@ -74,19 +90,23 @@ class City:
                 content, said = response.read(), response.headers
         except HTTPError as error:
             with error:
-                raise _refused(error.code, error.read()) from error
+                skew_ms = self._skew(error.headers, began)
+                raise _refused(error.code, error.read(), skew_ms) from error
         except (URLError, OSError, ValueError) as error:
             raise CityUnreachable(f"{self._server}: {getattr(error, 'reason', error)}") from error
-        ended = self._clock_ms()
-        return Answer(body=content, skew_ms=_skew_ms(said.get("X-Server-Time"), said.get("Date"), began, ended))
+        return Answer(body=content, skew_ms=self._skew(said, began))
+
+    def _skew(self, said: Message, began_ms: int) -> int | None:
+        return _skew_ms(said.get("X-Server-Time"), said.get("Date"), began_ms, self._clock_ms())
 
 
-def _refused(status: int, body: bytes) -> CityRefused:
+def _refused(status: int, body: bytes, skew_ms: int | None) -> CityRefused:
     try:
         problem = json.loads(body)
-        return CityRefused(status, str(problem.get("code", "")), str(problem.get("detail") or problem.get("title") or ""))
+        detail = str(problem.get("detail") or problem.get("title") or "")
+        return CityRefused(status, str(problem.get("code", "")), detail, skew_ms)
     except (ValueError, AttributeError):
-        return CityRefused(status, "", "")
+        return CityRefused(status, "", "", skew_ms)
 
 
 def _skew_ms(exact: str | None, date: str | None, began_ms: int, ended_ms: int) -> int | None:

@@ -16,6 +16,24 @@ HOUR: Final = timedelta(hours=1)
 PASSES: Final = ("day-pass", "month-pass")
 
 
+RENEW_BEFORE: Final = timedelta(days=30)
+
+
+class Standing(StrEnum):
+    """How a terminal stands with its city."""
+
+    ENROLLED = "enrolled"
+    RENEWAL_DUE = "renewal-due"  # renew: ``RENEW_BEFORE`` the certificate's end
+    EXPIRED = "expired"  # enrol again with a new token; the journal stays
+
+
+def standing(expires_at: datetime, now: datetime) -> Standing:
+    """How a certificate that ends at ``expires_at`` stands."""
+    if now >= expires_at:
+        return Standing.EXPIRED
+    return Standing.RENEWAL_DUE if now >= expires_at - RENEW_BEFORE else Standing.ENROLLED
+
+
 class Staleness(StrEnum):
     """How long ago the terminal last heard from its city."""
 
@@ -74,6 +92,38 @@ class Risk:
         if age <= self.limited:
             return Staleness.LIMITED
         return Staleness.KNOWN_ONLY if age <= self.known else Staleness.BEYOND
+
+
+STEP: Final = timedelta(seconds=2)  # two clocks of one device drift apart by less between two syncs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockMark:
+    """The city's time at the last sync, beside the device's uptime then: a clock that nobody can set.
+
+    ``run`` names this run of the device's system; after a restart the uptime says nothing of the one before.
+    """
+
+    run: str
+    uptime_ms: int
+    true_ms: int
+
+
+def skew_of(*, device_ms: int, skew_ms: int, mark: ClockMark | None, run: str, uptime_ms: int) -> int:
+    """What to add to the device's clock now, milliseconds: the skew of the last sync, unless the clock was set since.
+
+    Where the uptime shows that it was (by more than ``STEP``), what the uptime says, so that a tap's time stays right.
+    """
+    if mark is None or mark.run != run:
+        return skew_ms
+    found = mark.true_ms + (uptime_ms - mark.uptime_ms) - device_ms
+    return skew_ms if abs(found - skew_ms) <= STEP / timedelta(milliseconds=1) else found
+
+
+def clock_is_wrong(*, device_ms: int, skew_ms: int, floor_ms: int, most: timedelta) -> bool:
+    """More than ``most`` from the city's clock, or as much before ``floor_ms``: the device's clock at its last sync or tap."""
+    most_ms = most / timedelta(milliseconds=1)
+    return abs(skew_ms) > most_ms or device_ms < floor_ms - most_ms
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

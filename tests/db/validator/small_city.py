@@ -20,7 +20,9 @@ from card.credentials import (
     Static,
     Tap,
     TapResult,
+    cbor,
     certify,
+    check_renewal,
     decode_batch,
     denials,
     from_base64url,
@@ -79,7 +81,7 @@ class SmallCity:
     issuer_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     foreign_key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     tokens: set[str] = field(default_factory=lambda: {"once"})
-    terminals: dict[str, bytes] = field(default_factory=dict)
+    terminals: dict[str, list[bytes]] = field(default_factory=dict)
     denied: DenyList = field(default_factory=lambda: DenyList.empty(CITY))
     base: DenyList = field(default_factory=lambda: DenyList.empty(CITY))
     deltas: list[Delta] = field(default_factory=list)
@@ -89,6 +91,8 @@ class SmallCity:
     taps: dict[tuple[str, int], Tap] = field(default_factory=dict)
     repeated: int = 0
     lose_answers: int = 0  # how many uploads are stored and then left unanswered
+    lose_renewals: int = 0
+    certificate_life: timedelta = timedelta(days=90)
     address: str = ""
 
     def deny(self, *indexes: int) -> None:
@@ -124,8 +128,21 @@ class SmallCity:
         self.tokens.discard(document["token"])
         key = from_base64url(document["public_key"])
         terminal_id = f"T{len(self.terminals) + 1}"
-        self.terminals[terminal_id] = key
-        signed = certify(
+        self.terminals[terminal_id] = [key]
+        signed = self.certificate(terminal_id, key)
+        return {"terminal_id": terminal_id, "certificate": to_base64url(signed), "server_time": datetime.now(UTC).isoformat()}
+
+    def renew(self, terminal_id: str, body: bytes) -> bytes:
+        asked = cbor.read(body)
+        current = self.terminals[terminal_id][-1]
+        if asked["public_key"] != current:
+            check_renewal(asked["proof"], terminal_id=terminal_id, current=current, fresh=asked["public_key"])
+            self.terminals[terminal_id] = [current, asked["public_key"]]
+        signed = self.certificate(terminal_id, asked["public_key"])
+        return cbor.write({"certificate": signed})
+
+    def certificate(self, terminal_id: str, key: bytes) -> bytes:
+        return certify(
             self.bundle_key,
             terminal_id=terminal_id,
             operator_id="njmetro",
@@ -134,8 +151,8 @@ class SmallCity:
             line="1",
             key=key,
             now=datetime.now(UTC),
+            life=self.certificate_life,
         )
-        return {"terminal_id": terminal_id, "certificate": to_base64url(signed), "server_time": datetime.now(UTC).isoformat()}
 
     def store(self, body: bytes) -> bytes:
         _, taps = decode_batch(body)
@@ -150,9 +167,6 @@ class SmallCity:
             if seq == contiguous.get(boot_id, 0) + 1:
                 contiguous[boot_id] = seq
         return Receipt(contiguous=contiguous, gaps={}, results=tuple(results)).encoded()
-
-    def key_of(self, terminal_id: str) -> Any:
-        return public_from_raw(self.terminals[terminal_id])
 
     def phone(self, serial: int, *entitlements: Entitlement) -> Phone:
         return Phone(self.issuer_key, serial, entitlements=entitlements)
@@ -174,19 +188,24 @@ def serving(city: SmallCity) -> Iterator[str]:  # noqa: C901  one handler, read 
             self.wfile.write(body)
 
         def _proved(self, body: bytes) -> bool:
-            try:
-                verify_proof(
-                    self.headers.get("Authorization", ""),
-                    city.key_of,
-                    method=self.command,
-                    path=self.path,
-                    body=body,
-                    now=datetime.now(UTC),
-                )
-            except CredentialRefused as refusal:
-                self._answer(401, json.dumps({"code": refusal.reason}).encode(), "application/problem+json")
-                return False
-            return True
+            for place in (-1, 0):  # the newest key, or the one before a renewal
+                try:
+                    self.terminal_id = verify_proof(
+                        self.headers.get("Authorization", ""),
+                        lambda terminal_id, place=place: public_from_raw(city.terminals[terminal_id][place]),
+                        method=self.command,
+                        path=self.path,
+                        body=body,
+                        now=datetime.now(UTC),
+                    ).terminal_id
+                except CredentialRefused as refusal:
+                    reason = refusal.reason
+                else:
+                    if place == -1:
+                        city.terminals[self.terminal_id] = city.terminals[self.terminal_id][-1:]
+                    return True
+            self._answer(401, json.dumps({"code": reason}).encode(), "application/problem+json")
+            return False
 
         def do_GET(self) -> None:
             if self._proved(b""):
@@ -200,6 +219,14 @@ def serving(city: SmallCity) -> Iterator[str]:  # noqa: C901  one handler, read 
                     self._answer(409, json.dumps({"code": "token-spent"}).encode(), "application/problem+json")
                 else:
                     self._answer(200, json.dumps(found).encode(), "application/json")
+            elif self.path.endswith("/renew"):
+                if self._proved(body):
+                    answer = city.renew(self.terminal_id, body)
+                    if city.lose_renewals:
+                        city.lose_renewals -= 1
+                        self.close_connection = True
+                    else:
+                        self._answer(200, answer, "application/cbor")
             elif self._proved(body):
                 answer = city.store(body)
                 if city.lose_answers:

@@ -22,6 +22,7 @@ from card.credentials import CredentialRefused, Decision, Reason, TapKind
 from card.validator import CityRefused, CityUnreachable, NotEnrolled, Terminal
 from card.validator.__main__ import main
 from card.validator.journal import Journal
+from card.validator.rules import Standing
 from card.validator.terminal import device_ms
 from tests.db.validator.small_city import SENIOR, SmallCity, serving
 
@@ -335,3 +336,159 @@ def test_a_kill_at_any_moment_loses_nothing_that_was_spoken(city: SmallCity, gat
     gate.upload(batch=50)
     assert len(city.taps) == waiting
     assert set(spoken) <= city.taps.keys()
+
+
+def keys_on_disk(home: Path) -> set[str]:
+    return {path.name for path in home.glob("*.pem")}
+
+
+@pytest.mark.parametrize("same_key", [False, True])
+def test_a_certificate_is_renewed_with_a_fresh_key_or_the_same(
+    city: SmallCity, gate: Terminal, tmp_path: Path, same_key: bool
+) -> None:
+    before = gate.certificate
+    city.certificate_life = timedelta(days=120)
+    after = gate.renew(same_key=same_key)
+    assert after.expires_at > before.expires_at
+    assert (after.terminal_id, after.key == before.key) == (before.terminal_id, same_key)
+    assert keys_on_disk(tmp_path / "gate") == {"key.pem"}
+    city.deny(1)
+    assert gate.sync().denied == 1  # the new key speaks for the terminal
+
+
+def test_a_renewal_whose_answer_is_lost_shuts_nobody_out(city: SmallCity, gate: Terminal, tmp_path: Path) -> None:
+    city.lose_renewals = 2
+    before = gate.certificate
+    for _ in range(2):
+        with pytest.raises(CityUnreachable):
+            gate.renew()
+    assert gate.certificate == before
+    gate.sync()  # the old key still counts
+    assert gate.renew().key != before.key
+    gate.sync()
+    assert keys_on_disk(tmp_path / "gate") == {"key.pem"}
+
+
+@pytest.mark.parametrize(
+    ("days", "standing"),
+    [(31, Standing.ENROLLED), (30, Standing.RENEWAL_DUE), (1, Standing.RENEWAL_DUE), (0, Standing.EXPIRED)],
+)
+def test_a_terminal_knows_how_it_stands(city: SmallCity, tmp_path: Path, days: int, standing: Standing) -> None:
+    city.certificate_life = timedelta(days=days)
+    gate = Terminal(tmp_path / "gate")
+    gate.enrol(city.address, "once")
+    assert gate.standing is standing
+    gate.close()
+
+
+def test_a_terminal_whose_certificate_ran_out_enrols_again_and_keeps_its_journal(city: SmallCity, gate: Terminal) -> None:
+    gate.decide(city.phone(1).show())
+    city.tokens.add("twice")
+    with pytest.raises(CityRefused):
+        gate.enrol(city.address, "never")
+    gate.sync()  # a failed enrolment leaves it what it was
+    assert gate.enrol(city.address, "twice").terminal_id == "T2"
+    gate.sync()
+    assert gate.decide(city.phone(1).show()).reason is Reason.PASSBACK  # and it remembers
+    assert gate.upload().stored == 2
+
+
+def test_a_clock_that_was_set_is_seen_by_the_uptime_and_the_time_of_the_tap_stays_right(
+    city: SmallCity, tmp_path: Path
+) -> None:
+    wrong, run = 0, "first"
+    gate = Terminal(
+        tmp_path / "gate",
+        clock_ms=lambda: device_ms() + wrong,
+        uptime=lambda: (run, time.monotonic_ns() // 1_000_000),
+    )
+    gate.enrol(city.address, "once")
+    gate.sync()
+    wrong = 90_000  # somebody sets it a minute and a half ahead: corrected
+    assert gate.decide(city.phone(1).show()).reason is None
+    wrong = 5 * 3_600_000  # five hours: the codes of a minute mean nothing any more
+    assert gate.decide(city.phone(2).show()).reason is Reason.CLOCK_QUARANTINED
+    wrong = 0
+    assert gate.decide(city.phone(3).show()).reason is None
+    run, wrong = "second", -3_600_000  # after a restart the uptime says nothing; the sync before says that this cannot be
+    assert gate.decide(city.phone(4).show()).reason is Reason.CLOCK_QUARANTINED
+    gate.upload()
+    skews = [round(tap.skew_ms / 1000) for _, tap in sorted(city.taps.items())]
+    assert skews == [-90, -18_000, 0, 0]
+    first_three = [tap.at_ms for _, tap in sorted(city.taps.items())][:3]
+    assert all(abs(at - time.time() * 1000) < 3000 for at in first_three)
+    gate.close()
+
+
+def test_a_clock_put_right_after_a_wrong_tap_is_believed_from_the_next_sync(city: SmallCity, tmp_path: Path) -> None:
+    ahead = 3_600_000
+    gate = Terminal(tmp_path / "gate", clock_ms=lambda: device_ms() + ahead)
+    gate.enrol(city.address, "once")
+    gate.sync()
+    assert gate.decide(city.phone(1).show()).reason is Reason.CLOCK_QUARANTINED
+    ahead = 0
+    gate.sync()
+    assert gate.decide(city.phone(1).show()).reason is None
+    gate.close()
+
+
+def test_what_is_confirmed_and_old_is_let_go_and_the_chain_still_holds(city: SmallCity, gate: Terminal) -> None:
+    for serial in range(30):
+        gate.decide(city.phone(serial).show())
+    gate.upload()
+    gate.decide(city.phone(50).show())
+    now_ms = int(time.time() * 1000)
+    assert gate.journal.prune(now_ms=now_ms, keep_taps=10) == 21
+    assert gate.journal.verify_chain() is None
+    assert gate.journal.counts().stored == 9  # and the one that waits
+    assert gate.journal.prune(now_ms=now_ms + 91 * 86_400_000, keep_taps=10) == 2 * 31  # counters and cards
+    assert gate.decide(city.phone(51).show()).reason is None
+    assert gate.upload().stored == 2
+    assert gate.state().chain_holds
+
+
+def test_deltas_are_kept_as_deltas_and_the_list_is_the_same_after_a_restart(
+    city: SmallCity, gate: Terminal, tmp_path: Path
+) -> None:
+    for index in range(20):
+        city.deny(index)
+        gate.sync()
+    with sqlite3.connect(tmp_path / "gate" / "journal.sqlite") as other:
+        bases, deltas = other.execute("SELECT (SELECT count(*) FROM deny), (SELECT count(*) FROM deny_delta)").fetchone()
+    other.close()
+    assert (bases, deltas) == (1, 20)
+    again = Terminal(tmp_path / "gate")
+    assert again.state().denied == 20
+    assert again.decide(city.phone(19).show()).reason is Reason.CARD_BLOCKED
+    again.close()
+
+
+def test_a_journal_of_the_first_form_is_taken_over(city: SmallCity, tmp_path: Path) -> None:
+    (tmp_path / "gate").mkdir()
+    with sqlite3.connect(tmp_path / "gate" / "journal.sqlite") as old:
+        old.executescript(FIRST_FORM)
+    old.close()
+    gate = Terminal(tmp_path / "gate")
+    gate.enrol(city.address, "once")
+    gate.sync()
+    assert gate.decide(city.phone(1).show()).reason is None
+    assert gate.upload().stored == 1
+    gate.close()
+
+
+FIRST_FORM = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE tap (
+    place INTEGER PRIMARY KEY AUTOINCREMENT,
+    boot_id TEXT NOT NULL, seq INTEGER NOT NULL, record BLOB NOT NULL, digest BLOB NOT NULL,
+    state TEXT NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'stored', 'refused')), code TEXT NOT NULL DEFAULT '',
+    UNIQUE (boot_id, seq)
+);
+CREATE INDEX tap_waiting ON tap (place) WHERE state = 'waiting';
+CREATE TABLE shown (replay_key BLOB PRIMARY KEY, counter INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE card (
+    number TEXT PRIMARY KEY, accepted_ms INTEGER NOT NULL, kind TEXT NOT NULL, first_sync INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX card_first ON card (first_sync);
+CREATE TABLE deny (city TEXT PRIMARY KEY, seq INTEGER NOT NULL, digest BLOB NOT NULL, denied BLOB NOT NULL);
+"""

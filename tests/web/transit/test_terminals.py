@@ -1,6 +1,7 @@
 """A terminal over HTTP: enrols once, proves every request, fetches its bundle, uploads taps."""
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,6 +13,7 @@ from app.kernel import clock
 from app.kernel.db import Database
 from card import credentials, transit
 from card.credentials import DenyList, Receipt
+from card.transit.models import PartnerDenyList, TerminalRow
 from tests.gates import Gate, import_feed, phone, purse
 
 
@@ -138,3 +140,58 @@ def test_a_proof_that_cannot_be_read_is_401_with_a_code(client: FlaskClient, hea
     answer = client.open(path, method=method, headers={"Authorization": header})
     assert (answer.status_code, answer.json["code"]) == (401, "terminal-proof-refused")
     assert answer.json["params"] == {"reason": "malformed"}
+
+
+def ask_renewal(client: FlaskClient, gate: Gate, fresh: Ed25519PrivateKey, *, proved_by: Ed25519PrivateKey) -> TestResponse:
+    current = credentials.raw_public(gate.key.public_key())
+    body = credentials.cbor.write(
+        {
+            "public_key": credentials.raw_public(fresh.public_key()),
+            "proof": credentials.renewal_proof(proved_by, terminal_id=gate.terminal_id, current=current),
+            "software": "test 2",
+        }
+    )
+    return call(client, gate, "POST", "/api/transit/terminals/renew", body)
+
+
+def test_a_terminal_renews_its_certificate_and_the_old_key_goes_once_the_fresh_one_was_used(
+    client: FlaskClient, database: Database
+) -> None:
+    gate, before = enrol(client, database)
+    fresh = Ed25519PrivateKey.generate()
+    assert ask_renewal(client, gate, fresh, proved_by=gate.key).json["code"] == "credential-refused"  # not shown to hold it
+    lost = ask_renewal(client, gate, fresh, proved_by=fresh)
+    again = ask_renewal(client, gate, fresh, proved_by=fresh)  # the first answer was lost: the old key asks once more
+    assert (lost.status_code, again.status_code, lost.data) == (200, 200, again.data)
+    trusted = credentials.public_from_raw(before.bundle_key)
+    renewed = credentials.read_certificate(credentials.cbor.read(again.data)["certificate"], trusted=trusted)
+    assert renewed.terminal_id == gate.terminal_id
+    assert renewed.key == credentials.raw_public(fresh.public_key())
+    assert renewed.expires_at - renewed.issued_at == timedelta(days=90)
+    assert call(client, gate, "GET", "/api/transit/bundle").status_code == 200
+    old, gate.key = gate.key, fresh
+    assert call(client, gate, "GET", "/api/transit/bundle").status_code == 200
+    gate.key = old
+    assert call(client, gate, "GET", "/api/transit/bundle").status_code == 401
+
+
+def test_a_certificate_that_ran_out_says_so(client: FlaskClient, database: Database) -> None:
+    gate, _ = enrol(client, database)
+    with database.transaction() as session:
+        row = session.get_one(TerminalRow, UUID(gate.terminal_id))
+        row.certificate_until = clock.now()
+    answer = call(client, gate, "GET", "/api/transit/bundle")
+    assert (answer.status_code, answer.json["code"]) == (401, "terminal-certificate-expired")
+
+
+def test_a_partners_list_that_has_not_changed_is_not_sent_again(client: FlaskClient, database: Database) -> None:
+    gate, certificate = enrol(client, database)
+    theirs = DenyList.empty("320500").apply(
+        credentials.Delta.make(city="320500", seq=1, prev_digest=bytes(32), adds=[7], removes=[])
+    )
+    with database.transaction() as session:
+        session.add(PartnerDenyList(city="320500", seq=1, digest=theirs.digest, denied=theirs.base(), fetched_at=clock.now()))
+    trusted = [credentials.public_from_raw(certificate.bundle_key)]
+    for path, sent in (("", True), ("?held=320500:0", True), ("?held=320500:1", False), ("?since=0&held=320500:1", False)):
+        bundle = credentials.read_bundle(call(client, gate, "GET", f"/api/transit/bundle{path}").data, trusted)
+        assert bool(bundle.deny_of["320500"]["base"]) is sent, path

@@ -1,5 +1,6 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
+from card.fares.apportionment import apportion, shares_of
 from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
 from card.fares.feeds import Feed, FeedRefused, Problem, read_feed, read_files
 from card.fares.legs import JoinRule, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
@@ -67,6 +68,7 @@ __all__ = [
     "TransferType",
     "UnknownDistance",
     "Window",
+    "apportion",
     "band_fare",
     "card_day",
     "charge",
@@ -74,4 +76,5 @@ __all__ = [
     "publish",
     "read_feed",
     "read_files",
+    "shares_of",
 ]

@@ -122,6 +122,18 @@ def _amount(text: str) -> None:
         raise ValueError
 
 
+def _price(text: str) -> None:
+    _amount(text)
+    if Decimal(text) < 0:
+        raise ValueError
+
+
+def _positive(text: str) -> None:
+    _integer(text)
+    if int(text) == 0:
+        raise ValueError
+
+
 def _within(low: int, high: int) -> Callable[[str], object]:
     def check(text: str) -> None:
         if not low <= Decimal(text) <= high:
@@ -169,6 +181,8 @@ _KINDS: Final[dict[str, tuple[Callable[[str], object], str]]] = {
     "decimal": (_within(0, 10**12), msg("is not a number of zero or more")),
     "percent": (_within(0, 100), msg("is not a percentage between 0 and 100")),
     "amount": (_amount, msg("is not an amount with at most two decimals")),
+    "price": (_price, msg("is not an amount of zero or more with at most two decimals")),
+    "positive": (_positive, msg("is not a whole number of one or more")),
     "latitude": (_within(-90, 90), msg("is not a latitude")),
     "longitude": (_within(-180, 180), msg("is not a longitude")),
     "date": (parse_date, msg("is not a date of the form YYYYMMDD")),
@@ -189,6 +203,16 @@ _ENCODING: Final = msg("the file is not UTF-8")
 _NOT_CSV: Final = msg("the file cannot be read as comma-separated values")
 _NOT_ZIP: Final = msg("is neither a folder nor a ZIP file")
 _TOO_LARGE: Final = msg("the feed is too large")
+_HALF: Final = msg("is given without its other half")
+_OVERLAP: Final = msg("overlaps another time of the same group and service")
+_TWO_NETWORKS: Final = msg("networks are given in networks.txt or route_networks.txt as well")
+_COUNT_NEEDED: Final = msg("is required for a transfer within one leg group")
+_COUNT_FORBIDDEN: Final = msg("is only for a transfer within one leg group")
+_BACKWARDS: Final = msg("ends before it begins")
+_LONG_WINDOW: Final = msg("a rolling window is between one minute and seven days long")
+_NOT_WHOLE: Final = msg("the shares of this tariff do not add up to 100 percent")
+WINDOW_MINUTES_MAX: Final = 7 * 24 * 60
+"""The longest rolling window: pricing looks back a week, or to the beginning of the month."""
 NOT_A_TARIFF: Final = msg("the tariff does not price every journey")
 
 
@@ -214,6 +238,8 @@ class _Reader:
             self.check(name, table)
         for name, table in self.tables.items():
             self.check_references(name, table)
+        if not self.problems:
+            self.check_rules()
         if self.problems:
             raise FeedRefused(self.problems[:PROBLEMS_MAX])
         return Feed(files=dict(self.files), tables=self.tables)
@@ -297,6 +323,66 @@ class _Reader:
             for row in table.rows:
                 if row[column.name] and row[column.name] not in targets:
                     self.fault(name, row.line, column.name, _DANGLING, row[column.name])
+
+    def rows(self, file: str) -> tuple[Row, ...]:
+        table = self.tables.get(file)
+        return table.rows if table else ()
+
+    def check_rules(self) -> None:
+        """What the reference asks of several fields or rows together; every value is sound by now."""
+        if "networks.txt" in self.tables or "route_networks.txt" in self.tables:
+            for row in self.rows("routes.txt"):
+                if row["network_id"]:
+                    self.fault("routes.txt", row.line, "network_id", _TWO_NETWORKS, row["network_id"])
+        self.check_halves("timeframes.txt", "start_time", "end_time")
+        self.check_halves("fare_leg_join_rules.txt", "from_stop_id", "to_stop_id")
+        self.check_halves("fare_transfer_rules.txt", "duration_limit", "duration_limit_type")
+        self.check_halves("tariffs.txt", "overtime_after_minutes", "overtime_surcharge")
+        for row in self.rows("fare_transfer_rules.txt"):
+            within = row["from_leg_group_id"] == row["to_leg_group_id"]
+            if within and row["from_leg_group_id"] and not row["transfer_count"]:
+                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_NEEDED)
+            if not within and row["transfer_count"]:
+                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_FORBIDDEN, row["transfer_count"])
+        for file, begin, end in (
+            ("calendar.txt", "start_date", "end_date"),
+            ("tariffs.txt", "effective_from", "effective_until"),
+        ):
+            for row in self.rows(file):
+                if row[end] and row[end] < row[begin]:
+                    self.fault(file, row.line, end, _BACKWARDS, row[end])
+        for row in self.rows("cap_rules.txt"):
+            if row["window"] == "rolling" and not 1 <= int(row["window_minutes"] or 0) <= WINDOW_MINUTES_MAX:
+                self.fault("cap_rules.txt", row.line, "window_minutes", _LONG_WINDOW, row["window_minutes"])
+        self.check_overlaps()
+        self.check_shares()
+
+    def check_halves(self, file: str, one: str, other: str) -> None:
+        for row in self.rows(file):
+            if bool(row[one]) != bool(row[other]):
+                missing, there = (other, one) if row[one] else (one, other)
+                self.fault(file, row.line, there, _HALF, missing)
+
+    def check_overlaps(self) -> None:
+        kept: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for row in self.rows("timeframes.txt"):
+            begin = (row["start_time"] or "00:00:00").zfill(8)
+            end = (row["end_time"] or "24:00:00").zfill(8)
+            others = kept.setdefault((row["timeframe_group_id"], row["service_id"]), [])
+            if end <= begin:
+                self.fault("timeframes.txt", row.line, "end_time", _BACKWARDS, row["end_time"])
+            elif any(begin < other_end and other_begin < end for other_begin, other_end in others):
+                self.fault("timeframes.txt", row.line, "start_time", _OVERLAP, row["start_time"])
+            others.append((begin, end))
+
+    def check_shares(self) -> None:
+        sums: dict[str, Decimal] = {}
+        for row in self.rows("apportionment_rules.txt"):
+            sums[row["tariff_id"]] = sums.get(row["tariff_id"], Decimal(0)) + Decimal(row["percent"])
+        for row in self.rows("apportionment_rules.txt"):
+            total = sums.pop(row["tariff_id"], Decimal(100))
+            if total != 100:  # noqa: PLR2004  percent
+                self.fault("apportionment_rules.txt", row.line, "percent", _NOT_WHOLE, f"{total.normalize():f}")
 
 
 def read_files(files: Mapping[str, bytes]) -> Feed:

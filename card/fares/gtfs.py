@@ -32,7 +32,7 @@ _FILES: Final = {
     "route_networks.txt": "network_id!>networks.network_id *route_id!>routes.route_id",
     "timeframes.txt": "*timeframe_group_id! *start_time:clock *end_time:clock "
     "*service_id!>calendar.service_id|calendar_dates.service_id",
-    "rider_categories.txt": "*rider_category_id! rider_category_name! is_default_fare_category:0|1",
+    "rider_categories.txt": "*rider_category_id! rider_category_name! is_default_fare_category:0|1 eligibility_url",
     "fare_media.txt": "*fare_media_id! fare_media_name fare_media_type!:0|1|2|3|4",
     "fare_products.txt": "*fare_product_id! *rider_category_id>rider_categories.rider_category_id "
     "*fare_media_id>fare_media.fare_media_id fare_product_name amount!:amount currency!:currency",
@@ -43,23 +43,23 @@ _FILES: Final = {
     "fare_leg_join_rules.txt": "*from_network_id!>networks.network_id|routes.network_id "
     "*to_network_id!>networks.network_id|routes.network_id *from_stop_id>stops.stop_id *to_stop_id>stops.stop_id",
     "fare_transfer_rules.txt": "*from_leg_group_id>fare_leg_rules.leg_group_id *to_leg_group_id>fare_leg_rules.leg_group_id "
-    "*transfer_count:count *duration_limit:integer duration_limit_type:0|1|2|3 fare_transfer_type!:0|1|2 "
+    "*transfer_count:count *duration_limit:positive duration_limit_type:0|1|2|3 fare_transfer_type!:0|1|2 "
     "*fare_product_id>fare_products.fare_product_id",
 }
 
 OURS: Final = {
     "tariffs.txt": "*tariff_id! agency_id!>agency.agency_id effective_from!:date effective_until:date name_zh! name_en! "
-    "distance_unit:km|m max_fare!:amount pairing_minutes!:integer overtime_after_minutes:integer overtime_surcharge:amount "
+    "distance_unit:km|m max_fare!:price pairing_minutes!:integer overtime_after_minutes:integer overtime_surcharge:price "
     "join_minutes:integer secondary_source:0|1 source",
-    "distance_bands.txt": "*tariff_id!>tariffs.tariff_id *up_to_km:decimal step_km:decimal step_amount!:amount",
+    "distance_bands.txt": "*tariff_id!>tariffs.tariff_id *up_to_km:decimal step_km:decimal step_amount!:price",
     "od_distances.txt": "*tariff_id!>tariffs.tariff_id *from_stop_id!>stops.stop_id *to_stop_id!>stops.stop_id km!:decimal",
     "od_fares.txt": "*tariff_id!>tariffs.tariff_id *from_stop_id!>stops.stop_id *to_stop_id!>stops.stop_id amount!:price",
     "concessions.txt": "*tariff_id!>tariffs.tariff_id *entitlement! payable_percent!:percent same_city!:0|1 "
     "covers_incomplete!:0|1 name_zh! name_en!",
     "cap_rules.txt": "*tariff_id!>tariffs.tariff_id *cap_id! window!:rolling|day|week|month window_minutes:integer "
-    "amount!:amount agency_ids local_only!:0|1 name_zh! name_en!",
-    "pass_rules.txt": "*tariff_id!>tariffs.tariff_id *pass_id! amount!:amount rides!:integer local_only!:0|1 name_zh! name_en!",
-    "same_station_rules.txt": "*tariff_id!>tariffs.tariff_id *up_to_minutes:integer amount:amount",
+    "amount!:price agency_ids local_only!:0|1 name_zh! name_en!",
+    "pass_rules.txt": "*tariff_id!>tariffs.tariff_id *pass_id! amount!:price rides!:positive local_only!:0|1 name_zh! name_en!",
+    "same_station_rules.txt": "*tariff_id!>tariffs.tariff_id *up_to_minutes:integer amount:price",
     "interchange_rules.txt": "*tariff_id!>tariffs.tariff_id *from_stop_id!>stops.stop_id *to_stop_id!>stops.stop_id "
     "minutes!:integer",
     "apportionment_rules.txt": "*tariff_id!>tariffs.tariff_id *agency_id!>agency.agency_id percent!:percent",

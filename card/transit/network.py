@@ -18,12 +18,14 @@ from app.kernel import audit
 from app.kernel.city import city_of
 from app.kernel.errors import msg
 from app.kernel.ids import new_id
+from app.kernel.money import CNY
 from card import fares, ledger
 from card.fares import Feed, FeedRefused, Names, Problem, Published, Tariff, Tariffs
 from card.transit.models import FeedFile, FeedImport, LineRow, OperatorRow, StopRow, TariffRow
 from card.transit.rules import TariffChanged, UnknownOperator
 
 _OTHER_FEED: Final = msg("belongs to another feed of this city")
+_OTHER_CURRENCY: Final = msg("is not the currency that this city charges in")
 _PUBLISHED_MAX: Final = 16
 
 
@@ -129,7 +131,11 @@ def _digest(feed: Feed) -> str:
 
 
 def _check_owner(session: Session, feed: Feed, feed_id: str, published: Published) -> None:
-    problems = []
+    problems = [
+        Problem(file="fare_products.txt", line=row.line, field="currency", value=row["currency"], reason=_OTHER_CURRENCY)
+        for row in feed.rows("fare_products.txt")
+        if row["currency"] != CNY
+    ]
     for file, column, model, ids in (
         ("agency.txt", "agency_id", OperatorRow, [operator.id for operator in published.operators]),
         ("stops.txt", "stop_id", StopRow, [stop.id for stop in published.stops]),

@@ -1,7 +1,8 @@
 """Who of several operators a fare belongs to.
 
-A tariff's ``shares`` name the operators whose vehicles or tracks its journeys use and the percentage of each. Amounts are divided
-to the fen and add up again: what rounding leaves goes, a fen each, to the largest remainders, equal ones in the order of ids.
+A tariff's ``shares`` name the operators whose vehicles or tracks its journeys use and the percentage of each. Amounts are
+divided to the fen and add up again: what rounding leaves goes, a fen each, to the largest remainders, equal ones in the order
+of ids.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,9 @@ from card.fares.tariffs import Tariff
 
 
 def apportion(amount_minor: int, shares: Mapping[str, Decimal]) -> dict[str, int]:
-    """Divide ``amount_minor`` by ``shares`` (operator to percent; they add up to 100); a negative amount mirrors a positive one.
+    """Divide ``amount_minor`` by ``shares`` (operator to percent; they add up to 100).
 
-    The parts add up to the amount. A correction is the difference of two apportionments, so corrections add up as well.
+    A negative amount mirrors a positive one. The parts add up to the amount. A correction is the difference of two apportionments, so corrections add up as well.
     """
     assert sum(shares.values()) == 100, "an import refuses other shares"  # noqa: PLR2004  percent
     sign, amount = (-1, -amount_minor) if amount_minor < 0 else (1, amount_minor)

@@ -330,20 +330,14 @@ class _Reader:
 
     def check_rules(self) -> None:
         """What the reference asks of several fields or rows together; every value is sound by now."""
-        if "networks.txt" in self.tables or "route_networks.txt" in self.tables:
-            for row in self.rows("routes.txt"):
-                if row["network_id"]:
-                    self.fault("routes.txt", row.line, "network_id", _TWO_NETWORKS, row["network_id"])
+        for row in self.rows("routes.txt"):
+            if row["network_id"] and ("networks.txt" in self.tables or "route_networks.txt" in self.tables):
+                self.fault("routes.txt", row.line, "network_id", _TWO_NETWORKS, row["network_id"])
         self.check_halves("timeframes.txt", "start_time", "end_time")
         self.check_halves("fare_leg_join_rules.txt", "from_stop_id", "to_stop_id")
         self.check_halves("fare_transfer_rules.txt", "duration_limit", "duration_limit_type")
         self.check_halves("tariffs.txt", "overtime_after_minutes", "overtime_surcharge")
-        for row in self.rows("fare_transfer_rules.txt"):
-            within = row["from_leg_group_id"] == row["to_leg_group_id"]
-            if within and row["from_leg_group_id"] and not row["transfer_count"]:
-                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_NEEDED)
-            if not within and row["transfer_count"]:
-                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_FORBIDDEN, row["transfer_count"])
+        self.check_counts()
         for file, begin, end in (
             ("calendar.txt", "start_date", "end_date"),
             ("tariffs.txt", "effective_from", "effective_until"),
@@ -356,6 +350,14 @@ class _Reader:
                 self.fault("cap_rules.txt", row.line, "window_minutes", _LONG_WINDOW, row["window_minutes"])
         self.check_overlaps()
         self.check_shares()
+
+    def check_counts(self) -> None:
+        for row in self.rows("fare_transfer_rules.txt"):
+            within = row["from_leg_group_id"] == row["to_leg_group_id"]
+            if within and row["from_leg_group_id"] and not row["transfer_count"]:
+                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_NEEDED)
+            if not within and row["transfer_count"]:
+                self.fault("fare_transfer_rules.txt", row.line, "transfer_count", _COUNT_FORBIDDEN, row["transfer_count"])
 
     def check_halves(self, file: str, one: str, other: str) -> None:
         for row in self.rows(file):

@@ -31,6 +31,7 @@ _SENTENCES: Final[dict[StepCode, str]] = {
     StepCode.TRANSFER: msg("You changed from another ride."),
     StepCode.PASS: msg("%(name)s for %(price)s: you have reached it this month, so you pay no more than the ticket."),
 }
+_PAIR_FARE: Final = msg("From %(from)s to %(to)s: the single fare is %(amount)s.")
 _CAPS: Final[dict[str, str]] = {
     "rolling": msg("%(name)s: you never pay more than %(cap)s in %(hours)s hours."),
     "day": msg("%(name)s: you never pay more than %(cap)s a day."),
@@ -85,6 +86,8 @@ def explain(step: Step, stops: Mapping[str, Place]) -> str:
     for key in ("cap", "price"):
         if f"{key}_minor" in step.params:
             params[key] = yuan(int(step.params[f"{key}_minor"]))
+    if step.code is StepCode.DISTANCE_FARE and "km" not in step.params:
+        return translate(_PAIR_FARE, **params)
     if step.code is StepCode.CAP:
         return translate(_CAPS[step.params["window"]], **params)
     if step.code is StepCode.INCOMPLETE:

@@ -199,8 +199,7 @@ def test_a_wrong_feed_is_refused_at_its_line(file: str, before: str, after: str,
         ("apportionment_rules.txt", "tariff_id,agency_id,percent\nsz-metro-2026,sz-metro,60", 2, "percent", "add up to 100"),
         (
             "cap_rules.txt",
-            "tariff_id,cap_id,window,window_minutes,amount,agency_ids,local_only,name_zh,name_en\n"
-            "sz-metro-2026,x,rolling,10081,9.00,,0,x,x",
+            "tariff_id,cap_id,window,window_minutes,amount,local_only,name_zh,name_en\nsz-metro-2026,x,rolling,10081,9,0,x,x",
             2,
             "window_minutes",
             "seven days",
@@ -238,8 +237,8 @@ def test_networks_are_named_in_one_place_only() -> None:
 
 def test_every_adopted_fares_v2_file_and_files_nobody_knows_come_back_byte_for_byte(tmp_path: Path) -> None:
     extra = {
-        "fare_media.txt": b"\xef\xbb\xbffare_media_id,fare_media_name,fare_media_type,colour\r\ncard,Card,2,red\r\ncash,Cash,0,\r\n",
-        "rider_categories.txt": b"rider_category_id,rider_category_name,is_default_fare_category,eligibility_url\nadult,Adult,1,\n",
+        "fare_media.txt": b"\xef\xbb\xbffare_media_id,fare_media_name,fare_media_type,colour\r\ncard,,2,red\r\ncash,,0,\r\n",
+        "rider_categories.txt": b"rider_category_id,rider_category_name,is_default_fare_category,eligibility_url\na,A,1,\n",
         "timeframes.txt": b"timeframe_group_id,start_time,end_time,service_id\npeak,07:00:00,09:00:00,daily\n",
         "areas.txt": b"area_id,area_name\ncentre,Centre\n",
         "stop_areas.txt": b"area_id,stop_id\ncentre,sz-mudu\n",
@@ -415,8 +414,8 @@ def test_leaving_the_metro_makes_the_bus_cheaper_though_the_metro_is_priced_by_d
             "route_networks.txt": "network_id,route_id\nsz-bus,sz-bus-you1\nmetro,sz-1\nmetro,sz-2\n",
             "fare_leg_rules.txt": f"{LEGS}\nbus,sz-bus,,,,bus-single\nm,metro,,,,bus-single",
             "fare_products.txt": "fare_product_id,amount,currency\nbus-single,2.00,CNY\noff,-1.00,CNY\n",
-            "fare_transfer_rules.txt": "from_leg_group_id,to_leg_group_id,duration_limit,duration_limit_type,fare_transfer_type,"
-            "fare_product_id\nm,bus,5400,2,1,off\n",
+            "fare_transfer_rules.txt": "from_leg_group_id,to_leg_group_id,duration_limit,duration_limit_type,"
+            "fare_transfer_type,fare_product_id\nm,bus,5400,2,1,off\n",
         }
     )
     at = datetime(2026, 3, 3, tzinfo=UTC)

@@ -14,7 +14,8 @@ from card.fares.tariffs import Tariff
 def apportion(amount_minor: int, shares: Mapping[str, Decimal]) -> dict[str, int]:
     """Divide ``amount_minor`` by ``shares`` (operator to percent; they add up to 100).
 
-    A negative amount mirrors a positive one. The parts add up to the amount. A correction is the difference of two apportionments, so corrections add up as well.
+    A negative amount mirrors a positive one. The parts add up to the amount. A correction is the difference of two
+    apportionments, so corrections add up as well.
     """
     assert sum(shares.values()) == 100, "an import refuses other shares"  # noqa: PLR2004  percent
     sign, amount = (-1, -amount_minor) if amount_minor < 0 else (1, amount_minor)

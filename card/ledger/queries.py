@@ -473,3 +473,34 @@ def chart_balances(session: Session) -> Mapping[AccountKind, tuple[int, int]]:
         .group_by(AccountRow.kind)
     )
     return {AccountKind(kind): (count, int(total)) for kind, count, total in session.execute(query)}
+
+
+def booked(
+    session: Session, account_id: AccountId, *, codes: Iterable[TransferCode], beginning: datetime, ending: datetime
+) -> int:
+    """What transfers with ``codes`` booked from ``beginning`` to before ``ending`` brought to an account, less what they took.
+
+    Minor units; one statement over the range of batches, whatever their number.
+    """
+    within = and_(LedgerBatch.posted_at >= beginning, LedgerBatch.posted_at < ending)
+    first, last = session.execute(select(func.min(LedgerBatch.batch_no), func.max(LedgerBatch.batch_no)).where(within)).one()
+    if first is None:
+        return 0
+    shard = shard_of(account_id)
+    total = session.scalar(
+        select(
+            func.coalesce(
+                func.sum(case((TransferRow.credit == account_id, TransferRow.amount_minor), else_=-TransferRow.amount_minor)), 0
+            )
+        )
+        .join(LedgerBatch, and_(LedgerBatch.batch_no == TransferRow.batch_no, LedgerBatch.shard == TransferRow.shard))
+        .where(
+            within,
+            TransferRow.place >= place_of(first, 0),
+            TransferRow.place < place_of(last + 1, 0),
+            TransferRow.shard == shard,
+            or_(TransferRow.debit == account_id, TransferRow.credit == account_id),
+            TransferRow.code.in_([int(code) for code in codes]),
+        )
+    )
+    return int(total or 0)

@@ -254,7 +254,9 @@ def statement(path: OperatorPath, query: DayQuery) -> Response:
     day = query.on or clock.civil_date(clock.now())
     begin, end = civil_day(day)
     with transaction() as session:
-        found = queries.day_statement(session, _own_operator(path.operator_id), begin=begin, end=end)
+        operator_id = _own_operator(path.operator_id)
+        found = queries.day_statement(session, operator_id, begin=begin, end=end, shown=0)
+        postings = [posting_json(one) for one in queries.each_posting(session, operator_id, begin=begin, end=end)]
     return jsonify(
         operator=path.operator_id,
         on=day.isoformat(),
@@ -262,7 +264,7 @@ def statement(path: OperatorPath, query: DayQuery) -> Response:
         ledger_minor=found.ledger_minor,
         difference_minor=found.difference_minor,
         at_operators_risk_minor=found.at_risk_minor,
-        postings=[posting_json(one) for one in found.postings],
+        postings=postings,
     )
 
 

@@ -1,13 +1,13 @@
 """Reading transit: journeys, taps, alarms, an operator's day."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Json
@@ -26,7 +26,8 @@ from card.transit.models import (
 )
 from card.transit.rules import UnknownJourney
 
-LEDGER_PAGE: Final = 500
+FETCH: Final = 2_000
+SHOWN: Final = 200
 FARE_CODES: Final = frozenset(
     {
         TransferCode.FARE,
@@ -120,15 +121,18 @@ class LineRevenue:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DayStatement:
-    """An operator's day of posting: every posting, their sum, and what the ledger booked in the same time.
+    """An operator's day of posting: how many there were, their sum, and what the ledger booked in the same time.
 
-    The two sums agree; where they do not, ``difference_minor`` says by how much and somebody is called.
+    The two sums agree; where they do not, ``difference_minor`` says by how much and somebody is called. ``postings`` are the
+    newest, at most ``SHOWN``, the newest last; :func:`each_posting` gives all of them, one after the other.
     """
 
     operator_id: str
     begin: datetime
     end: datetime
     postings: tuple[PostingView, ...]
+    count: int
+    by_means: Mapping[str, int]
     total_minor: int
     ledger_minor: int
     at_risk_minor: int
@@ -266,35 +270,38 @@ def alarms_of_operator(session: Session, operator_id: str, *, limit: int = 50) -
     ]
 
 
-def _postings(session: Session, *conditions: ColumnElement[bool]) -> tuple[PostingView, ...]:
-    rows = session.execute(
+def _postings(*conditions: ColumnElement[bool]) -> Select[FarePosting, datetime | None]:
+    return (
         select(FarePosting, PresentmentOut.answered_at)
         .outerjoin(PresentmentOut, PresentmentOut.fare_posting_id == FarePosting.id)
         .where(*conditions)
-        .order_by(FarePosting.posted_at, FarePosting.card_number, FarePosting.revision, FarePosting.id)
     )
-    return tuple(
-        PostingView(
-            id=row.id,
-            posted_at=row.posted_at,
-            card_number=row.card_number,
-            issuer=row.issuer,
-            card_day=row.card_day,
-            amount_minor=row.amount_minor,
-            total_minor=row.total_minor,
-            means=row.means,
-            liability=row.liability,
-            answered=answered_at is not None if row.means == "foreign" else None,
-        )
-        for row, answered_at in rows
+
+
+def _posting(row: FarePosting, answered_at: datetime | None) -> PostingView:
+    return PostingView(
+        id=row.id,
+        posted_at=row.posted_at,
+        card_number=row.card_number,
+        issuer=row.issuer,
+        card_day=row.card_day,
+        amount_minor=row.amount_minor,
+        total_minor=row.total_minor,
+        means=row.means,
+        liability=row.liability,
+        answered=answered_at is not None if row.means == "foreign" else None,
     )
+
+
+_ORDER: Final = (FarePosting.posted_at, FarePosting.card_number, FarePosting.revision, FarePosting.id)
 
 
 def postings_of_day(session: Session, *, card_number: str, day: date, operator_id: str) -> tuple[PostingView, ...]:
     """How the charge of a card-day came about: every difference in the order in which it was posted."""
-    return _postings(
-        session, FarePosting.card_number == card_number, FarePosting.card_day == day, FarePosting.operator_id == operator_id
+    query = _postings(
+        FarePosting.card_number == card_number, FarePosting.card_day == day, FarePosting.operator_id == operator_id
     )
+    return tuple(_posting(row, answered) for row, answered in session.execute(query.order_by(*_ORDER)))
 
 
 def revenue_by_line(session: Session, operator_id: str, *, on: date) -> list[LineRevenue]:
@@ -321,37 +328,45 @@ def revenue_by_hour(session: Session, operator_id: str, *, on: date) -> list[int
     return [found.get(number, 0) for number in range(24)]
 
 
-def day_statement(session: Session, operator_id: str, *, begin: datetime, end: datetime) -> DayStatement:
-    """What was posted for an operator from ``begin`` (included) to ``end`` (not), beside the ledger's own sum."""
-    postings = _postings(
-        session, FarePosting.operator_id == operator_id, FarePosting.posted_at >= begin, FarePosting.posted_at < end
-    )
+def _posted(operator_id: str, begin: datetime, end: datetime) -> tuple[ColumnElement[bool], ...]:
+    return FarePosting.operator_id == operator_id, FarePosting.posted_at >= begin, FarePosting.posted_at < end
+
+
+def day_statement(session: Session, operator_id: str, *, begin: datetime, end: datetime, shown: int = SHOWN) -> DayStatement:
+    """What was posted for an operator from ``begin`` (included) to ``end`` (not), beside the ledger's own sum.
+
+    Sums are made in the database; only the newest ``shown`` postings come with them.
+    """
+    where = _posted(operator_id, begin, end)
+    sums = session.execute(
+        select(FarePosting.means, func.count(), func.sum(FarePosting.amount_minor)).where(*where).group_by(FarePosting.means)
+    ).all()
+    newest = session.execute(_postings(*where).order_by(*(column.desc() for column in _ORDER)).limit(shown)).all()
     at_risk = session.scalar(
         select(func.coalesce(func.sum(Debt.left_minor), 0)).where(
             Debt.creditor == chart.operator(operator_id).key, Debt.liability == "operator"
         )
     )
+    account = ledger.account_id(session, chart.operator(operator_id))
     return DayStatement(
         operator_id=operator_id,
         begin=begin,
         end=end,
-        postings=postings,
-        total_minor=sum(posting.amount_minor for posting in postings),
-        ledger_minor=_booked(session, operator_id, begin=begin, end=end),
+        postings=tuple(_posting(row, answered) for row, answered in reversed(newest)),
+        count=sum(count for _, count, _ in sums),
+        by_means={"purse": 0, "debt": 0, "foreign": 0} | {means: int(amount) for means, _, amount in sums},
+        total_minor=sum(int(amount) for _, _, amount in sums),
+        ledger_minor=ledger.booked(session, account, codes=FARE_CODES, beginning=begin, ending=end),
         at_risk_minor=int(at_risk or 0),
     )
 
 
-def _booked(session: Session, operator_id: str, *, begin: datetime, end: datetime) -> int:
-    """What the ledger itself booked as fares on the operator's account in that time, read from its statement."""
-    account = ledger.account_id(session, chart.operator(operator_id))
-    total, before = 0, None
-    while lines := ledger.statement(session, account, before=before, limit=LEDGER_PAGE):
-        total += sum(line.amount_minor for line in lines if begin <= line.posted_at < end and line.code in FARE_CODES)
-        before = lines[-1].cursor
-        if lines[-1].posted_at < begin or len(lines) < LEDGER_PAGE:
-            break
-    return total
+def each_posting(session: Session, operator_id: str, *, begin: datetime, end: datetime) -> Iterator[PostingView]:
+    """Every posting of an operator from ``begin`` (included) to ``end`` (not), in order; a few thousand in memory at a time."""
+    query = _postings(*_posted(operator_id, begin, end)).order_by(*_ORDER).execution_options(yield_per=FETCH)
+    for row, answered in session.execute(query):
+        session.expunge(row)
+        yield _posting(row, answered)
 
 
 def debts_of(session: Session, holder_id: UUID) -> int:

@@ -292,9 +292,14 @@ def journey(journey_id: UUID) -> str:
     )
 
 
-def _statement_of(session: Session, operator_id: str, on: date) -> transit.DayStatement:
+def _civil_day(on: date) -> tuple[datetime, datetime]:
     begin = datetime(on.year, on.month, on.day, tzinfo=clock.SHANGHAI)
-    return transit.day_statement(session, operator_id, begin=begin, end=begin + timedelta(days=1))
+    return begin, begin + timedelta(days=1)
+
+
+def _statement_of(session: Session, operator_id: str, on: date) -> transit.DayStatement:
+    begin, end = _civil_day(on)
+    return transit.day_statement(session, operator_id, begin=begin, end=end)
 
 
 @blueprint.get("/statement")
@@ -304,16 +309,13 @@ def statement() -> str:
     operator_id, on = _operator(), _day()
     with transaction() as session:
         found = _statement_of(session, operator_id, on)
-    by_means: dict[str, int] = {"purse": 0, "debt": 0, "foreign": 0}
-    for posting in found.postings:
-        by_means[posting.means] += posting.amount_minor
     return render_template(
         "operator/statement.html",
         on=on,
         statement=found,
-        shown=found.postings[-200:][::-1],
+        shown=found.postings[::-1],
         masked=numbers.masked,
-        by_means=by_means,
+        by_means=found.by_means,
         means=_means(),
         cities=words.CITY_NAMES,
     )
@@ -328,25 +330,26 @@ def _means() -> dict[str, str]:
 def statement_csv() -> Response:
     """The same as comma-separated values: amounts in yuan, instants in UTC, the ledger's transfer id on every line."""
     operator_id, on = _operator(), _day()
-    with transaction() as session:
-        found = _statement_of(session, operator_id, on)
+    begin, end = _civil_day(on)
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\r\n")
     out.writerow(["transfer_id", "posted_at", "card_day", "card_number", "issuer", "amount", "day_total", "means", "liability"])
-    for one in found.postings:
-        out.writerow(
-            [
-                one.id,
-                one.posted_at.isoformat(),
-                one.card_day.isoformat(),
-                one.card_number,
-                one.issuer,
-                major(one.amount_minor),
-                major(one.total_minor),
-                one.means,
-                one.liability,
-            ]
-        )
+    with transaction() as session:
+        found = _statement_of(session, operator_id, on)
+        for one in transit.each_posting(session, operator_id, begin=begin, end=end):
+            out.writerow(
+                [
+                    one.id,
+                    one.posted_at.isoformat(),
+                    one.card_day.isoformat(),
+                    one.card_number,
+                    one.issuer,
+                    major(one.amount_minor),
+                    major(one.total_minor),
+                    one.means,
+                    one.liability,
+                ]
+            )
     out.writerow(["total", "", "", "", "", major(found.total_minor), "", "ledger", major(found.ledger_minor)])
     headers = {"Content-Disposition": f'attachment; filename="{operator_id}-{on.isoformat()}.csv"'}
     return Response("\ufeff" + text.getvalue(), content_type="text/csv; charset=utf-8", headers=headers)

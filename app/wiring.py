@@ -50,6 +50,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "payment.settled": _on_payment_settled,
     "purse.expired": _on_purse_expired,
     "charge.foreign": clearing.note_charge,
+    "taps.alarmed": transit.on_taps_alarmed,
     "file.received": clearing.match_file,
 }
 

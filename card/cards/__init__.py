@@ -30,6 +30,7 @@ from card.cards.queries import (
     by_number,
     cards_of,
     denial_of,
+    denials_of,
     deny_base,
     deny_current,
     deny_deltas,
@@ -37,6 +38,7 @@ from card.cards.queries import (
     devices_of,
     entitlements_of,
     get,
+    holders_of,
     live_card,
 )
 from card.cards.rules import (
@@ -78,6 +80,7 @@ __all__ = [
     "by_number",
     "cards_of",
     "denial_of",
+    "denials_of",
     "deny_base",
     "deny_current",
     "deny_deltas",
@@ -88,6 +91,7 @@ __all__ = [
     "expire",
     "get",
     "grant_entitlement",
+    "holders_of",
     "issue",
     "journey_keys",
     "live_card",

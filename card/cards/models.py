@@ -109,6 +109,7 @@ class DenyChange(Base):
 
     __tablename__ = "deny_change"
     __table_args__ = (
+        Index("ix_deny_change_status_index", "status_index"),
         Index("ix_deny_change_waiting", "id", postgresql_where=text("delta_seq IS NULL")),
         {"schema": "card"},
     )

@@ -1,11 +1,12 @@
 """Reading cards."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, func, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
 from app.kernel.city import city_of
@@ -73,6 +74,13 @@ def by_number(session: Session, number: str) -> Card:
     if row is None:
         raise UnknownCard(numbers.masked(wanted))
     return card_of(row)
+
+
+def holders_of(session: Session, numbers_: Iterable[str]) -> dict[str, UUID]:
+    """The holder of each of these cards of ours; a number that was never issued is left out."""
+    wanted = bindparam(None, sorted(set(numbers_)), type_=ARRAY(Text()))
+    rows = session.execute(select(CardRow.number, CardRow.holder_id).where(CardRow.number == any_(wanted)))
+    return {row.number: row.holder_id for row in rows}
 
 
 def cards_of(session: Session, holder_id: UUID) -> list[Card]:
@@ -145,6 +153,19 @@ def denial_of(session: Session, status_index: int) -> tuple[int, datetime] | Non
         .limit(1)
     ).one_or_none()
     return (row.seq, row.made_at) if row is not None and row.denied else None
+
+
+def denials_of(session: Session, indexes: Iterable[int]) -> dict[int, tuple[int, datetime]]:
+    """As :func:`denial_of`, of many status indexes at once; those that are not on the list are left out."""
+    wanted = sorted(set(indexes))
+    newest = (
+        select(DenyChange.status_index, DenyChange.denied, DenyDeltaRow.seq, DenyDeltaRow.made_at)
+        .ext(distinct_on(DenyChange.status_index))
+        .join(DenyDeltaRow, DenyDeltaRow.seq == DenyChange.delta_seq)
+        .where(DenyChange.status_index == any_(bindparam(None, wanted, type_=ARRAY(BigInteger()))))
+        .order_by(DenyChange.status_index, DenyDeltaRow.seq.desc(), DenyChange.id.desc())
+    )
+    return {row.status_index: (row.seq, row.made_at) for row in session.execute(newest) if row.denied}
 
 
 def deny_current(session: Session) -> DenyList:

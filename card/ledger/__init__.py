@@ -22,11 +22,13 @@ from card.ledger.actions import (
     void_hold,
 )
 from card.ledger.checks import check_books
+from card.ledger.opening import open_accounts
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
 from card.ledger.proofs import NotSealed, check_proofs, consistency_proof, newest_checkpoint, receipt
 from card.ledger.purses import (
     Purse,
     PurseConflict,
+    earmarked_holders,
     expire_purses,
     give_back,
     grant_purse,
@@ -142,6 +144,7 @@ __all__ = [
     "check_proofs",
     "consistency_proof",
     "day_balance",
+    "earmarked_holders",
     "expire_holds",
     "expire_purses",
     "give_back",
@@ -149,6 +152,7 @@ __all__ = [
     "hold",
     "newest_checkpoint",
     "open_account",
+    "open_accounts",
     "outcome_of",
     "parts_of",
     "pay",

@@ -5,13 +5,13 @@ then the holder's own purse. The parts are one linked group. What is given back 
 payer first, so that the holder's own money is the first to come home.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text
 from sqlalchemy.orm import Session
 
 from app.kernel import ids, outbox
@@ -148,6 +148,12 @@ def purses_of(session: Session, holder_id: UUID, *, closed: bool = False) -> lis
     if not closed:
         query = query.where(EarmarkedPurse.closed_at.is_(None))
     return _read(session, session.scalars(query.order_by(EarmarkedPurse.expires_at, EarmarkedPurse.id)).all())
+
+
+def earmarked_holders(session: Session, holder_ids: Iterable[UUID]) -> set[UUID]:
+    """Those of the holders who have, or ever had, an earmarked purse. The others pay from their own purse and nothing else."""
+    wanted = bindparam(None, sorted(set(holder_ids)), type_=ARRAY(Uuid()))
+    return set(session.scalars(select(EarmarkedPurse.holder_id).where(EarmarkedPurse.holder_id == any_(wanted)).distinct()))
 
 
 def _locked(session: Session, holder_id: UUID) -> list[Purse]:

@@ -4,7 +4,6 @@ Feeds bring the network and the tariffs; terminals enrol, fetch bundles and uplo
 and posts the difference; foreign cards are claimed from their issuer.
 """
 
-from card.transit.charging import on_payment_settled, recover_debts
 from card.transit.contests import (
     AlreadyContested,
     ContestKind,
@@ -16,7 +15,8 @@ from card.transit.contests import (
     contests_of_operator,
 )
 from card.transit.contests import decide as decide_contest
-from card.transit.ingestion import receive
+from card.transit.debts import on_payment_settled, recover_debts
+from card.transit.ingestion import on_taps_alarmed, receive
 from card.transit.network import (
     Imported,
     LineView,
@@ -180,6 +180,7 @@ __all__ = [
     "liability",
     "lines_of",
     "on_payment_settled",
+    "on_taps_alarmed",
     "open_debts",
     "operator",
     "operators",

@@ -1,104 +1,313 @@
 """Price card-days and post what changed: the one place where fares become money.
 
 Every arrival prices the whole card-day again (and later days whose caps look back on it) and posts only the difference. One
-card is priced by one transaction at a time, under an advisory lock on its number.
+card is priced by one transaction at a time, which holds the card's row. A batch reads what it needs of all its cards at once,
+prices in memory, and writes journeys, postings and transfers with one statement each.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import delete, func, select, text
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.kernel import clock, outbox
+from app.kernel import outbox
 from app.kernel.city import city_of
 from app.kernel.clock import SHANGHAI
 from app.kernel.db import Json
 from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.fares import Charge, Entitlement, PastFare, PricedJourney, Rider, State, Tap, Tariffs
-from card.ledger import Transfer, TransferCode, chart
-from card.transit import fraud, habits, network
-from card.transit.models import ClaimedTap, Debt, FarePosting, JourneyRow, PresentmentOut, TapRow
+from card.ledger import AccountId, OutcomeStatus, Transfer, TransferCode, chart
+from card.transit import bulk, debts, fraud, habits, network
+from card.transit.models import TapRow
 from card.transit.rules import Difference, Liability, differences
 
 LOOK_BACK: Final = timedelta(days=8)  # the longest window that is not a calendar month: a week, and a day's slack
 
 
-def lock_cards(session: Session, numbers: Iterable[str]) -> None:
-    """Let this transaction alone price these cards; locks are taken in one order, so two batches never wait in a ring."""
-    for number in sorted(set(numbers)):
-        session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 4))"), {"key": number})
+@dataclass(slots=True)
+class Arrived:
+    """What came in of one card: its taps by card-day (none where a claim alone changed the day), and why.
+
+    ``cause`` names the taps; ``terminal_id`` and ``counter`` are the newest one's, for the claim on a foreign card's issuer.
+    """
+
+    days: dict[date, list[Tap]] = field(default_factory=dict)
+    cause: list[str] = field(default_factory=list)
+    liability: Liability = Liability.ISSUER
+    terminal_id: str = ""
+    counter: int = 0
+
+
+class _Stored(NamedTuple):
+    """A journey as it stands in the database, as far as pricing needs it."""
+
+    id: UUID
+    mark: int
+    past: PastFare | None
+
+
+@dataclass(slots=True)
+class _Card:
+    """One card in memory: what is stored of it, and what a pricing makes of it."""
+
+    number: str
+    issuer: str
+    holder_id: UUID | None
+    last_day: date | None
+    taps: dict[date, dict[str, Tap]] = field(default_factory=lambda: defaultdict(dict))
+    offered: dict[date, list[Tap]] = field(default_factory=lambda: defaultdict(list))  # claimed, or from habit
+    stored: dict[date, list[_Stored]] = field(default_factory=dict)
+    past: dict[date, list[PastFare]] = field(default_factory=dict)
+    posted: dict[date, dict[str, tuple[int, int]]] = field(default_factory=dict)  # operator: (revision, total)
+    priced: dict[date, Charge] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One difference to post."""
+
+    id: UUID
+    card: _Card
+    day: date
+    revision: int
+    difference: Difference
+    event_at: datetime
+    arrived: Arrived
+
+    @property
+    def reference(self) -> str:
+        """By which the ledger's rows of one card-day and operator are found."""
+        return f"card-day:{self.card.number}:{self.day.isoformat()}:{self.difference.operator_id}"
+
+
+def lock_cards(session: Session, numbers: Iterable[str]) -> dict[str, date | None]:
+    """Let this transaction alone price these cards; the latest card-day of each that has one.
+
+    The rows are locked in one order, so two batches wait for each other and never in a ring. (Two that meet the same new card
+    at once may: the database then ends one of them, which is sent again.)
+    """
+    wanted = bulk.texts(sorted(set(numbers)))
+    bulk.rows(
+        session,
+        """INSERT INTO card.fare_card (card_number) SELECT n FROM unnest(%(numbers)s::text[]) n
+           WHERE NOT EXISTS (SELECT FROM card.fare_card f WHERE f.card_number = n)
+           ON CONFLICT DO NOTHING""",
+        numbers=wanted,
+    )
+    found = bulk.rows(
+        session,
+        """SELECT f.card_number, f.last_day FROM card.fare_card f
+           WHERE f.card_number = ANY(%(numbers)s::text[]) ORDER BY f.card_number FOR UPDATE""",
+        numbers=wanted,
+    )
+    return dict(found)
 
 
 def price_again(
     session: Session, *, card_number: str, days: Iterable[date], cause: tuple[str, ...], liability: Liability, now: datetime
 ) -> int:
-    """Price ``days`` of a card and every later day that depends on them; post the differences.
+    """Price ``days`` of a card whose taps are all stored, as after a claim; see :func:`price`."""
+    arrived = Arrived(days={day: [] for day in days}, cause=list(cause), liability=liability)
+    return price(session, {card_number: arrived}, now=now)
 
-    ``cause`` names the taps that arrived. The answer is the sum of the differences in minor units. The caller holds the card's
-    lock (:func:`lock_cards`).
+
+def price(session: Session, arrived: Mapping[str, Arrived], *, now: datetime) -> int:
+    """Price the days on which something arrived, and every later day that depends on them; post the differences.
+
+    ``arrived`` is by card number. The answer is the sum of the differences in minor units.
     """
-    moved = 0
-    first = min(days)
-    wanted = set(days)
-    for day in _days_from(session, card_number, first, wanted):
+    if not arrived:
+        return 0
+    last_days = lock_cards(session, arrived)
+    tariffs = network.tariffs_of(session, network.operator_ids(session))
+    looks_back = any(tariff.caps or tariff.passes for versions in tariffs.versions.values() for tariff in versions)
+    found = _load(session, arrived, last_days, looks_back=looks_back)
+    changes: list[_Change] = []
+    for number in sorted(arrived):
+        card = found[number]
+        _reprice(session, card, arrived[number], tariffs, looks_back=looks_back, now=now)
+        changes += _changes(card, arrived[number], now=now)
+    _store_journeys(session, found.values(), now=now)
+    _note_last_days(session, found.values())
+    _post(session, changes, now=now)
+    return sum(change.difference.amount_minor for change in changes)
+
+
+def _first_day_back(day: date) -> date:
+    """The earliest day that a pricing of ``day`` looks back on."""
+    return min(day.replace(day=1), day - LOOK_BACK)
+
+
+def _last_day_on(day: date) -> date:
+    """The latest day whose pricing looks back on ``day``: its month, and the week after."""
+    month_end = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+    return max(month_end, day + timedelta(days=7))
+
+
+# What is stored of the cards at hand. (OFFSET 0 keeps the planner at one look-up a card: it would otherwise like to read all.)
+JOURNEYS: Final = """
+SELECT j.card_number, j.card_day, j.id, j.mark, j.state, j.started_at, j.operator_id, j.capped_minor
+FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS c(number, day)
+  CROSS JOIN LATERAL (SELECT * FROM card.journey WHERE card_number = c.number AND card_day >= c.day OFFSET 0) j
+"""
+TAPS: Final = """
+SELECT t.card_number, t.card_day, t.terminal_id::text, t.boot_id, t.seq, t.at, t.kind, t.operator_id, t.stop_id, t.line_id,
+  t.device_kid, t.counter, t.issuer, t.entitlements::text
+FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS c(number, day)
+  CROSS JOIN LATERAL (SELECT * FROM card.tap WHERE card_number = c.number AND card_day >= c.day OFFSET 0) t
+WHERE t.decision = 'accepted' AND t.verdict = ''
+"""
+CLAIMS: Final = """
+SELECT t.card_number, t.card_day, t.source || '/' || t.id, t.at, t.kind, t.operator_id, t.stop_id, t.line_id
+FROM card.claimed_tap t WHERE t.card_number = ANY(%(numbers)s::text[])
+"""
+POSTED: Final = """
+SELECT DISTINCT ON (p.card_number, p.card_day, p.operator_id)
+  p.card_number, p.card_day, p.operator_id, p.revision, p.total_minor
+FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS c(number, day)
+  CROSS JOIN LATERAL (SELECT * FROM card.fare_posting WHERE card_number = c.number AND card_day >= c.day OFFSET 0) p
+ORDER BY p.card_number, p.card_day, p.operator_id, p.revision DESC
+"""
+
+
+def _load(
+    session: Session, arrived: Mapping[str, Arrived], last_days: Mapping[str, date | None], *, looks_back: bool
+) -> dict[str, _Card]:
+    own = city_of(session).code
+    issuers = {number: credentials.issuing_city(number) for number in arrived}
+    holders = cards.holders_of(session, (number for number, issuer in issuers.items() if issuer == own))
+    found = {
+        number: _Card(number=number, issuer=issuer, holder_id=holders.get(number), last_day=last_days[number])
+        for number, issuer in issuers.items()
+    }
+    back: dict[str, date] = {}  # cards with something stored that the pricing looks back on, and from when
+    same: dict[str, date] = {}  # cards with something stored on the first day to be priced, or after it
+    for number, arrival in arrived.items():
+        first, last = min(arrival.days), last_days[number]
+        begin = _first_day_back(first) if looks_back else first
+        if last is not None and last >= begin:
+            back[number] = begin
+        if last is not None and last >= first:
+            same[number] = first
+    _fill(session, found, back=back, same=same)
+    for number, arrival in arrived.items():
+        for day, taps in arrival.days.items():
+            found[number].taps[day].update((tap.key, tap) for tap in taps)
+    return found
+
+
+def _fill(session: Session, found: Mapping[str, _Card], *, back: Mapping[str, date], same: Mapping[str, date]) -> None:
+    """Put into the cards what is stored of them: journeys since ``back``; taps, claims and postings since ``same``."""
+    for number, day, id_, mark, state, started_at, operator, capped in _of_cards(session, JOURNEYS, back):
+        past = PastFare(at=started_at, operator=operator, capped_minor=capped) if state == State.COMPLETE.value else None
+        found[number].stored.setdefault(day, []).append(_Stored(id_, mark, past))
+        if past is not None:
+            found[number].past.setdefault(day, []).append(past)
+    for number, day, *facts in _of_cards(session, TAPS, same):
+        tap = _tap(facts)
+        found[number].taps[day][tap.key] = tap
+    for number, day, key, at, kind, operator, stop, line in _of_cards(session, CLAIMS, same):
+        tap = Tap(key=key, at=at, kind=kind, operator=operator, stop_id=stop, line=line)
+        found[number].offered[day].append(tap)
+    for number, day, operator, revision, total in _of_cards(session, POSTED, same):
+        found[number].posted.setdefault(day, {})[operator] = (revision, total)
+
+
+def _of_cards(session: Session, statement: str, since: Mapping[str, date]) -> list[tuple]:  # type: ignore[type-arg]
+    return bulk.rows(session, statement, numbers=bulk.texts(since), days=bulk.dates(since.values())) if since else []
+
+
+def _reprice(session: Session, card: _Card, arrival: Arrived, tariffs: Tariffs, *, looks_back: bool, now: datetime) -> None:
+    """Price the days at hand in order, and each later day that looks back on one that came out otherwise."""
+    wanted = set(arrival.days)
+    first = min(wanted)
+    for day in sorted({day for day in card.taps.keys() | card.offered.keys() if day >= first} | wanted):
         if day not in wanted:
             continue
-        before = _past_of_day(session, card_number, day)
-        moved += _price_day(session, card_number=card_number, day=day, cause=cause, liability=liability, now=now)
-        if _past_of_day(session, card_number, day) != before:
-            wanted |= set(_dependent_days(session, card_number, day))
-    return moved
+        past: list[PastFare] = []
+        if looks_back:
+            begin = _first_day_back(day)
+            past = [fare for other in sorted(card.past) if begin <= other < day for fare in card.past[other]]
+        priced = card.priced[day] = _price_day(session, card, day, tariffs, past, now=now)
+        if looks_back:
+            after = [fare for journey in priced.journeys if (fare := journey.past) is not None]
+            if sorted(after, key=_order) != sorted(card.past.get(day, []), key=_order):
+                last = _last_day_on(day)
+                wanted |= {other for other in card.stored if day < other <= last}
+            card.past[day] = after
 
 
-def _days_from(session: Session, card_number: str, first: date, wanted: set[date]) -> list[date]:
-    known = session.scalars(
-        select(TapRow.card_day).where(TapRow.card_number == card_number, TapRow.card_day >= first).distinct()
+def _price_day(
+    session: Session, card: _Card, day: date, tariffs: Tariffs, past: Sequence[PastFare], *, now: datetime
+) -> Charge:
+    """Price one card-day, with the missing taps that were put in place and without those that copied a code."""
+    taps: Sequence[Tap] = list(card.taps[day].values())
+    if card.offered.get(day):
+        taps = habits.completed(taps, card.offered[day])
+    rider = Rider(issuer=card.issuer)
+    priced = fares.charge(taps, tariffs, rider, past)
+    if priced.replays:
+        aside = fraud.note(session, card_number=card.number, day=day, taps=taps, tariffs=tariffs, now=now)
+        priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, past)
+    return priced
+
+
+def _order(fare: PastFare) -> tuple[datetime, str, int]:
+    return fare.at, fare.operator, fare.capped_minor
+
+
+def _changes(card: _Card, arrival: Arrived, *, now: datetime) -> list[_Change]:
+    found = []
+    for day, priced in sorted(card.priced.items()):
+        owed: dict[str, int] = defaultdict(int)
+        latest: dict[str, datetime] = {}
+        for journey in priced.journeys:
+            owed[journey.operator] += journey.charged_minor
+            latest[journey.operator] = max(latest.get(journey.operator, journey.started_at), journey.started_at)
+        before = card.posted.get(day, {})
+        for difference in differences(owed=owed, posted={operator: total for operator, (_, total) in before.items()}):
+            operator = difference.operator_id
+            revision = before.get(operator, (0, 0))[0] + 1
+            found.append(
+                _Change(
+                    id=derived_id(now, "fare", card.number, day.isoformat(), operator, str(revision)),
+                    card=card,
+                    day=day,
+                    revision=revision,
+                    difference=difference,
+                    event_at=latest.get(operator) or datetime.combine(day, time(12), SHANGHAI).astimezone(UTC),
+                    arrived=arrival,
+                )
+            )
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _rider(issuer: str, held: str) -> Rider:
+    return rider_of(issuer, json.loads(held))
+
+
+def _tap(facts: Sequence[Any]) -> Tap:
+    """A tap from the columns of ``TAPS`` after its card and day."""
+    terminal_id, boot_id, seq, at, kind, operator, stop_id, line, device_kid, counter, issuer, held = facts
+    return Tap(
+        key=f"{terminal_id}/{boot_id}/{seq}",
+        at=at,
+        kind=kind,
+        operator=operator,
+        stop_id=stop_id,
+        line=line,
+        token=f"{device_kid.hex()}:{counter}" if device_kid else "",
+        rider=_rider(issuer, held),
     )
-    return sorted(set(known) | wanted)
-
-
-def _dependent_days(session: Session, card_number: str, day: date) -> list[date]:
-    """Later days that look back on ``day``: the rest of its month and week, and the day after."""
-    month_end = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-    last = max(month_end, day + timedelta(days=7))
-    return list(
-        session.scalars(
-            select(JourneyRow.card_day)
-            .where(JourneyRow.card_number == card_number, JourneyRow.card_day > day, JourneyRow.card_day <= last)
-            .distinct()
-        )
-    )
-
-
-def _past_of_day(session: Session, card_number: str, day: date) -> list[tuple[datetime, str, int]]:
-    rows = session.execute(
-        select(JourneyRow.started_at, JourneyRow.operator_id, JourneyRow.capped_minor)
-        .where(JourneyRow.card_number == card_number, JourneyRow.card_day == day, JourneyRow.state == State.COMPLETE.value)
-        .order_by(JourneyRow.started_at, JourneyRow.key)
-    )
-    return [(row.started_at, row.operator_id, row.capped_minor) for row in rows]
-
-
-def past_fares(session: Session, card_number: str, day: date) -> list[PastFare]:
-    """What days before ``day`` left for caps and month tickets."""
-    begin = min(day.replace(day=1), day - LOOK_BACK)
-    rows = session.execute(
-        select(JourneyRow.started_at, JourneyRow.operator_id, JourneyRow.capped_minor)
-        .where(
-            JourneyRow.card_number == card_number,
-            JourneyRow.card_day >= begin,
-            JourneyRow.card_day < day,
-            JourneyRow.state == State.COMPLETE.value,
-        )
-        .order_by(JourneyRow.started_at, JourneyRow.key)
-    )
-    return [PastFare(at=row.started_at, operator=row.operator_id, capped_minor=row.capped_minor) for row in rows]
 
 
 def rider_of(issuer: str, held: Json) -> Rider:
@@ -130,456 +339,274 @@ def tap_of(row: TapRow) -> Tap:
     )
 
 
-def taps_of_day(session: Session, card_number: str, day: date) -> list[Tap]:
-    """The taps of a card-day that travel: let through, and rightly; with those that an upheld claim put in place."""
-    rows = session.scalars(
-        select(TapRow).where(
-            TapRow.card_number == card_number, TapRow.card_day == day, TapRow.decision == "accepted", TapRow.verdict == ""
-        )
-    )
-    taps = [tap_of(row) for row in rows]
-    claimed = session.scalars(select(ClaimedTap).where(ClaimedTap.card_number == card_number, ClaimedTap.card_day == day))
-    offered = [
-        Tap(
-            key=f"{row.source}/{row.id}",
-            at=row.at,
-            kind=row.kind,
-            operator=row.operator_id,
-            stop_id=row.stop_id,
-            line=row.line_id,
-        )
-        for row in claimed
-    ]
-    return habits.completed(taps, offered) if offered else taps
-
-
-def _price_day(
-    session: Session, *, card_number: str, day: date, cause: tuple[str, ...], liability: Liability, now: datetime
-) -> int:
-    taps = taps_of_day(session, card_number, day)
-    tariffs = network.tariffs_of(session, {tap.operator for tap in taps}) if taps else Tariffs({})
-    issuer = credentials.issuing_city(card_number)
-    rider, past = Rider(issuer=issuer), past_fares(session, card_number, day)
-    priced = fares.charge(taps, tariffs, rider, past)
-    if priced.replays:
-        aside = fraud.note(session, card_number=card_number, day=day, taps=taps, tariffs=tariffs, now=now)
-        priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, past)
-    sums = session.execute(
-        select(FarePosting.operator_id, func.sum(FarePosting.amount_minor))
-        .where(FarePosting.card_number == card_number, FarePosting.card_day == day)
-        .group_by(FarePosting.operator_id)
-    )
-    posted = {operator: int(total) for operator, total in sums}
-    owed = {operator: priced.owed_to(operator) for operator in {journey.operator for journey in priced.journeys}}
-    holder = _holder(session, card_number, issuer)
-    _store_journeys(session, card_number=card_number, issuer=issuer, holder=holder, day=day, priced=priced, now=now)
-    moved = 0
-    for difference in differences(owed=owed, posted=posted):
-        moved += difference.amount_minor
-        _post(
-            session,
-            card_number=card_number,
-            issuer=issuer,
-            holder=holder,
-            day=day,
-            difference=difference,
-            priced=priced,
-            cause=cause,
-            liability=liability,
-            now=now,
-        )
-    return moved
-
-
-def _holder(session: Session, card_number: str, issuer: str) -> UUID | None:
-    return cards.by_number(session, card_number).holder_id if issuer == city_of(session).code else None
-
-
 def journey_id(card_number: str, journey: PricedJourney) -> UUID:
     """The id of a journey: the same as long as its first tap is the same."""
     return derived_id(journey.started_at, "journey", card_number, journey.key)
 
 
-def _store_journeys(
-    session: Session,
-    *,
-    card_number: str,
-    issuer: str,
-    holder: UUID | None,
-    day: date,
-    priced: Charge,
-    now: datetime,
-) -> None:
-    session.execute(delete(JourneyRow).where(JourneyRow.card_number == card_number, JourneyRow.card_day == day))
-    if not priced.journeys:
-        return
-    session.execute(
-        insert(JourneyRow),
-        [
-            {
-                "id": journey_id(card_number, journey),
-                "key": journey.key,
-                "card_number": card_number,
-                "holder_id": holder,
-                "issuer": issuer,
-                "card_day": day,
-                "operator_id": journey.operator,
-                "line_id": journey.line,
-                "state": journey.state.value,
-                "from_stop": journey.from_stop,
-                "to_stop": journey.to_stop,
-                "started_at": journey.started_at,
-                "ended_at": journey.ended_at,
-                "km": journey.km,
-                "tariff_id": journey.tariff,
-                "capped_minor": journey.capped_minor,
-                "charged_minor": journey.charged_minor,
-                "steps": {"steps": [asdict(step) for step in journey.steps]},
-                "taps": list(journey.taps),
-                "priced_at": now,
-            }
-            for journey in priced.journeys
-        ],
-    )
+JOURNEY_COLUMNS: Final = (
+    "id, key, card_number, holder_id, issuer, card_day, operator_id, line_id, state, from_stop, to_stop, started_at, ended_at,"
+    " km, tariff_id, capped_minor, charged_minor, steps, taps, mark, priced_at"
+)
+CHANGE_JOURNEYS: Final = """
+UPDATE card.journey j SET line_id = n.line_id, state = n.state, to_stop = n.to_stop, from_stop = n.from_stop,
+  ended_at = n.ended_at, km = n.km, tariff_id = n.tariff_id, capped_minor = n.capped_minor, charged_minor = n.charged_minor,
+  steps = n.steps, taps = n.taps, mark = n.mark, priced_at = n.priced_at
+FROM jsonb_to_recordset(%(documents)s::jsonb) AS n(id uuid, line_id text, state text, from_stop text, to_stop text,
+  ended_at timestamptz, km numeric, tariff_id text, capped_minor bigint, charged_minor bigint, steps jsonb, taps jsonb,
+  mark bigint, priced_at timestamptz)
+WHERE j.id = n.id
+"""
 
 
-def _post(
-    session: Session,
-    *,
-    card_number: str,
-    issuer: str,
-    holder: UUID | None,
-    day: date,
-    difference: Difference,
-    priced: Charge,
-    cause: tuple[str, ...],
-    liability: Liability,
-    now: datetime,
-) -> None:
-    revision = 1 + (
-        session.scalar(
-            select(func.max(FarePosting.revision)).where(
-                FarePosting.card_number == card_number,
-                FarePosting.card_day == day,
-                FarePosting.operator_id == difference.operator_id,
-            )
-        )
-        or 0
-    )
-    key = (card_number, day.isoformat(), difference.operator_id, str(revision))
-    posting_id = derived_id(now, "fare", *key)
-    journeys = [journey for journey in priced.journeys if journey.operator == difference.operator_id]
-    event_at = max(
-        (journey.started_at for journey in journeys), default=datetime.combine(day, time(12), SHANGHAI).astimezone(UTC)
-    )
-    reference = f"card-day:{card_number}:{day.isoformat()}:{difference.operator_id}"
-    metadata: Json = {"operator": difference.operator_id, "total_minor": difference.total_minor, "revision": revision}
-    operator = ledger.open_account(session, chart.operator(difference.operator_id), now=now)
-    if holder is None:
-        means = "foreign"
-        due = ledger.open_account(session, chart.due_from(issuer), now=now)
-        rising = difference.amount_minor > 0
-        transfer = Transfer(
-            id=posting_id,
-            debit=due if rising else operator,
-            credit=operator if rising else due,
-            amount_minor=abs(difference.amount_minor),
-            code=TransferCode.FOREIGN_FARE if rising else TransferCode.FOREIGN_FARE_CORRECTION,
-            event_at=event_at,
-            reference=reference,
-            metadata=metadata,
-        )
-        ledger.post_all(session, [transfer], now=now)
-    elif difference.amount_minor > 0:
-        means = charge_holder(
-            session,
-            posting_id=posting_id,
-            holder_id=holder,
-            creditor=chart.operator(difference.operator_id),
-            amount_minor=difference.amount_minor,
-            code=TransferCode.FARE,
-            card_number=card_number,
-            liability=liability,
-            event_at=event_at,
-            reference=reference,
-            metadata=metadata,
-            now=now,
-        )
-    else:
-        means = refund_holder(
-            session,
-            posting_id=posting_id,
-            holder_id=holder,
-            creditor=chart.operator(difference.operator_id),
-            amount_minor=-difference.amount_minor,
-            code=TransferCode.FARE_CORRECTION,
-            card_number=card_number,
-            event_at=event_at,
-            reference=reference,
-            metadata=metadata,
-            now=now,
-        )
-    session.add(
-        FarePosting(
-            id=posting_id,
-            card_number=card_number,
-            issuer=issuer,
-            card_day=day,
-            operator_id=difference.operator_id,
-            revision=revision,
-            amount_minor=difference.amount_minor,
-            total_minor=difference.total_minor,
-            means=means,
-            liability=liability.value,
-            cause=list(cause),
-            posted_at=now,
-        )
-    )
-    session.flush()
-    if holder is None:
-        _present(
-            session,
-            posting_id=posting_id,
-            issuer=issuer,
-            card_number=card_number,
-            difference=difference,
-            event_at=event_at,
-            cause=cause,
-            reference=reference,
-            liability=liability,
-            now=now,
-        )
+def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) -> None:
+    """Write what is new and what came out otherwise, and remove what is no journey any more."""
+    fresh: list[str] = []
+    changed: list[Json] = []
+    gone: list[str] = []
+    for card in found:
+        for day, priced in card.priced.items():
+            before = {stored.id: stored.mark for stored in card.stored.get(day, ())}
+            for journey in priced.journeys:
+                document = _document(journey, journey_id(card.number, journey))
+                mark = before.pop(document["id"], None)
+                document["id"] = str(document["id"])
+                if mark is None:
+                    fresh.append(_line(card, day, journey, document, now))
+                elif mark != document["mark"]:
+                    document["priced_at"] = now.isoformat()
+                    changed.append(document)
+            gone += map(str, before)
+    bulk.copy(session, "card.journey", JOURNEY_COLUMNS, fresh)
+    if changed:
+        bulk.rows(session, CHANGE_JOURNEYS, documents=json.dumps(changed, ensure_ascii=False))
+    if gone:
+        bulk.rows(session, "DELETE FROM card.journey WHERE id = ANY(%(ids)s::uuid[])", ids=bulk.texts(gone))
 
 
-def charge_holder(
-    session: Session,
-    *,
-    posting_id: UUID,
-    holder_id: UUID,
-    creditor: ledger.AccountSpec,
-    amount_minor: int,
-    code: TransferCode,
-    card_number: str,
-    liability: Liability,
-    event_at: datetime,
-    reference: str,
-    metadata: Json,
-    now: datetime,
-) -> str:
-    """Debit the holder's purses, the earmarked ones first; where they cannot pay, the whole amount becomes a debt.
-
-    Answers ``purse`` or ``debt``.
-    """
-    credit = ledger.open_account(session, creditor, now=now)
-    try:
-        ledger.pay(
-            session,
-            payment_id=posting_id,
-            holder_id=holder_id,
-            payee=creditor,
-            amount_minor=amount_minor,
-            code=code,
-            event_at=event_at,
-            reference=reference,
-            metadata=metadata,
-            now=now,
-        )
-    except ledger.InsufficientFunds:
-        pass
-    else:
-        return "purse"
-    debt_id = derived_id(now, "fare-debt", str(posting_id))
-    owed = Transfer(
-        id=debt_id,
-        debit=ledger.open_account(session, chart.receivable(holder_id), now=now),
-        credit=credit,
-        amount_minor=amount_minor,
-        code=TransferCode.FARE_DEBT,
-        event_at=event_at,
-        reference=reference,
-        metadata=metadata,
-    )
-    ledger.post_all(session, [owed], now=now)
-    session.add(
-        Debt(
-            id=debt_id,
-            holder_id=holder_id,
-            card_number=card_number,
-            creditor=creditor.key,
-            liability=liability.value,
-            amount_minor=amount_minor,
-            left_minor=amount_minor,
-            opened_at=now,
-            posting_id=posting_id,
-        )
-    )
-    session.flush()
-    return "debt"
-
-
-def refund_holder(
-    session: Session,
-    *,
-    posting_id: UUID,
-    holder_id: UUID,
-    creditor: ledger.AccountSpec,
-    amount_minor: int,
-    code: TransferCode,
-    card_number: str,
-    event_at: datetime,
-    reference: str,
-    metadata: Json,
-    now: datetime,
-) -> str:
-    """Give an amount back: first against what the holder still owes this creditor, the rest to the purses that had paid."""
-    debit = ledger.open_account(session, creditor, now=now)
-    receivable = ledger.open_account(session, chart.receivable(holder_id), now=now)
-    left, transfers = amount_minor, []
-    for debt in _open_debts(session, holder_id, creditor=creditor.key, card_number=card_number):
-        part = min(left, debt.left_minor)
-        if part:
-            transfers.append((derived_id(now, "debt-correction", str(posting_id), str(debt.id)), receivable, part))
-            _reduce(debt, part, now)
-            left -= part
-    means = "purse" if left else "debt"
-    if left:
-        ledger.give_back(
-            session,
-            refund_id=posting_id,
-            holder_id=holder_id,
-            payee=creditor,
-            amount_minor=left,
-            code=code,
-            event_at=event_at,
-            reference=reference,
-            metadata=metadata,
-            now=now,
-        )
-    ledger.post_all(
-        session,
-        [
-            Transfer(
-                id=transfer_id,
-                debit=debit,
-                credit=credit,
-                amount_minor=part,
-                code=code,
-                event_at=event_at,
-                reference=reference,
-                metadata=metadata,
-            )
-            for transfer_id, credit, part in transfers
-        ],
-        now=now,
-    )
-    return means
-
-
-def _open_debts(
-    session: Session, holder_id: UUID, *, creditor: str | None = None, card_number: str | None = None
-) -> list[Debt]:
-    query = select(Debt).where(Debt.holder_id == holder_id, Debt.left_minor > 0).order_by(Debt.id).with_for_update()
-    if creditor is not None:
-        query = query.where(Debt.creditor == creditor)
-    if card_number is not None:
-        query = query.where(Debt.card_number == card_number)
-    return list(session.scalars(query))
-
-
-def _reduce(debt: Debt, part: int, now: datetime) -> None:
-    debt.left_minor -= part
-    if debt.left_minor == 0:
-        debt.closed_at = now
-
-
-def recover_debts(session: Session, *, holder_id: UUID, now: datetime) -> int:
-    """Pay open debts from the purse as far as it reaches, the oldest first. Answers the minor units recovered."""
-    debts = _open_debts(session, holder_id)
-    if not debts:
-        return 0
-    purse = ledger.open_account(session, chart.purse(holder_id), now=now)
-    receivable = ledger.account_id(session, chart.receivable(holder_id))
-    available = ledger.balance(session, purse).available_minor
-    recovered = 0
-    for debt in debts:
-        part = min(debt.left_minor, available - recovered)
-        if part <= 0:
-            break
-        transfer = Transfer(
-            id=derived_id(now, "debt-recovery", str(debt.id), str(debt.left_minor)),
-            debit=purse,
-            credit=receivable,
-            amount_minor=part,
-            code=TransferCode.DEBT_RECOVERY,
-            event_at=now,
-            reference=f"debt:{debt.id}",
-        )
-        ledger.post_all(session, [transfer], now=now)
-        _reduce(debt, part, now)
-        recovered += part
-    session.flush()
-    return recovered
-
-
-def on_payment_settled(session: Session, payload: Json) -> None:
-    """The handler of ``payment.settled``: a top-up first pays what its holder owes for rides."""
-    if payload["purpose"] == "top-up":
-        recover_debts(session, holder_id=UUID(payload["person_id"]), now=clock.now())
-
-
-def indebted_holders(session: Session, *, limit: int = 500) -> list[UUID]:
-    """Holders with an open debt, for the recovery job."""
-    return list(
-        session.scalars(select(Debt.holder_id).where(Debt.left_minor > 0).distinct().order_by(Debt.holder_id).limit(limit))
-    )
-
-
-def _present(
-    session: Session,
-    *,
-    posting_id: UUID,
-    issuer: str,
-    card_number: str,
-    difference: Difference,
-    event_at: datetime,
-    cause: tuple[str, ...],
-    reference: str,
-    liability: Liability,
-    now: datetime,
-) -> None:
-    """Tell the clearing, and claim it from the issuer."""
-    terminal_id, counter = _evidence(session, cause)
-    claim: Json = {
-        "id": str(posting_id),
-        "issuer": issuer,
-        "acquirer": city_of(session).code,
-        "amount_minor": difference.amount_minor,
-        "kind": "transit",
-        "card_number": card_number,
-        "reference": reference,
-        "terminal_id": terminal_id,
-        "counter": counter,
-        "event_at": event_at.isoformat(),
-        "accepted_at": now.isoformat(),
-        "liability": liability.value,
-        "operator": difference.operator_id,
+def _document(journey: PricedJourney, id_: UUID) -> Json:
+    """What may change of a journey, with the mark of what it says."""
+    document: Json = {
+        "line_id": journey.line,
+        "state": journey.state.value,
+        "from_stop": journey.from_stop,
+        "to_stop": journey.to_stop,
+        "ended_at": journey.ended_at.isoformat() if journey.ended_at else None,
+        "km": None if journey.km is None else str(journey.km),
+        "tariff_id": journey.tariff,
+        "capped_minor": journey.capped_minor,
+        "charged_minor": journey.charged_minor,
+        "steps": {
+            "steps": [
+                {"code": step.code.value, "amount_minor": step.amount_minor, "params": step.params} for step in journey.steps
+            ]
+        },
+        "taps": list(journey.taps),
     }
-    session.add(PresentmentOut(id=posting_id, fare_posting_id=posting_id, issuer=issuer, claim=claim, written_at=now))
-    session.flush()
-    outbox.emit(session, "charge.foreign", claim, at=now)
-    outbox.emit(session, "presentment.written", {"id": str(posting_id)}, at=now)
+    said = hashlib.blake2b(repr(document).encode(), digest_size=8).digest()
+    document["mark"] = int.from_bytes(said, "big", signed=True)
+    document["id"] = id_
+    return document
 
 
-def _evidence(session: Session, cause: tuple[str, ...]) -> tuple[str, int]:
-    """The terminal and the credential's counter of the newest tap that caused a charge."""
-    for key in reversed(cause):
-        terminal, _, rest = key.partition("/")
-        boot, _, seq = rest.rpartition("/")
-        if terminal in ("claim", "habit") or not seq.isdigit():
-            continue
-        counter = session.scalar(
-            select(TapRow.counter).where(TapRow.terminal_id == UUID(terminal), TapRow.boot_id == boot, TapRow.seq == int(seq))
+def _line(card: _Card, day: date, journey: PricedJourney, document: Json, now: datetime) -> str:
+    """A new journey as COPY wants it."""
+    held = document["ended_at"], document["km"], document["tariff_id"], document["from_stop"], document["to_stop"]
+    ended_at, km, tariff, from_stop, to_stop = (bulk.NULL if value is None else bulk.field(value) for value in held)
+    return "\t".join(
+        (
+            document["id"],
+            bulk.field(journey.key),
+            card.number,
+            str(card.holder_id) if card.holder_id else bulk.NULL,
+            card.issuer,
+            day.isoformat(),
+            journey.operator,
+            journey.line,
+            document["state"],
+            from_stop,
+            to_stop,
+            journey.started_at.isoformat(),
+            ended_at,
+            km,
+            tariff,
+            str(journey.capped_minor),
+            str(journey.charged_minor),
+            bulk.field(json.dumps(document["steps"], ensure_ascii=False)),
+            bulk.field(json.dumps(document["taps"], ensure_ascii=False)),
+            str(document["mark"]),
+            now.isoformat(),
         )
-        if counter is not None:
-            return terminal, counter
-    return "", 0
+    )
+
+
+def _note_last_days(session: Session, found: Iterable[_Card]) -> None:
+    later = {card.number: max(card.priced) for card in found if card.last_day is None or card.last_day < max(card.priced)}
+    if later:
+        bulk.rows(
+            session,
+            """UPDATE card.fare_card f SET last_day = n.day FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS n(number, day)
+               WHERE f.card_number = n.number""",
+            numbers=bulk.texts(later),
+            days=bulk.dates(later.values()),
+        )
+
+
+POSTING_COLUMNS: Final = (
+    "id, card_number, issuer, card_day, operator_id, revision, amount_minor, total_minor, means, liability, cause, posted_at"
+)
+
+
+def _post(session: Session, changes: Sequence[_Change], *, now: datetime) -> None:
+    """Move the money of all changes, what is given back first, and write down each with the means it took.
+
+    A purse that cannot pay makes a debt of the whole difference. A holder with earmarked purses pays and gets back by their
+    terms, and what is given back on a card that owes lowers its debt first: those few go one by one.
+    """
+    if not changes:
+        return
+    specs = {f"operator:{change.difference.operator_id}": chart.operator(change.difference.operator_id) for change in changes}
+    for change in changes:
+        spec = chart.due_from(change.card.issuer) if change.card.holder_id is None else chart.purse(change.card.holder_id)
+        specs[spec.key] = spec
+    accounts = ledger.open_accounts(session, specs.values(), now=now)
+    holders = {change.card.holder_id for change in changes if change.card.holder_id is not None}
+    earmarked = ledger.earmarked_holders(session, holders)
+    returned = {change.card.number for change in changes if change.difference.amount_minor < 0 and change.card.holder_id}
+    owing = debts.owing_cards(session, returned)
+    singly = [change for change in changes if _by_itself(change, earmarked, owing)]
+    together = [change for change in changes if not _by_itself(change, earmarked, owing)]
+    together.sort(key=lambda change: change.difference.amount_minor > 0)
+    outcomes = ledger.post(session, [_transfer(change, accounts) for change in together], now=now)
+    means: dict[UUID, str] = {}
+    unpaid: list[debts.Unpaid] = []
+    for change, outcome in zip(together, outcomes, strict=True):
+        means[change.id] = "foreign" if change.card.holder_id is None else "purse"
+        if outcome.status is OutcomeStatus.REFUSED:
+            assert outcome.code == "insufficient-funds", outcome
+            assert change.card.holder_id is not None
+            means[change.id] = "debt"
+            unpaid.append(
+                debts.Unpaid(
+                    posting_id=change.id,
+                    holder_id=change.card.holder_id,
+                    creditor=chart.operator(change.difference.operator_id),
+                    amount_minor=change.difference.amount_minor,
+                    card_number=change.card.number,
+                    liability=change.arrived.liability,
+                    event_at=change.event_at,
+                    reference=change.reference,
+                )
+            )
+    debts.owe(session, unpaid, now=now)
+    for change in singly:
+        means[change.id] = _post_one(session, change, now=now)
+    bulk.copy(
+        session,
+        "card.fare_posting",
+        POSTING_COLUMNS,
+        (_posting(change, means[change.id], now) for change in changes),
+    )
+    _present(session, [change for change in changes if change.card.holder_id is None], now=now)
+
+
+def _by_itself(change: _Change, earmarked: Collection[UUID], owing: Collection[str]) -> bool:
+    """Whether more decides on this change than the holder's own purse."""
+    holder = change.card.holder_id
+    return holder is not None and (holder in earmarked or (change.difference.amount_minor < 0 and change.card.number in owing))
+
+
+def _post_one(session: Session, change: _Change, *, now: datetime) -> str:
+    """Move the money of one change as its holder's purses and debts say; the means."""
+    assert change.card.holder_id is not None
+    facts: Json = {
+        "posting_id": change.id,
+        "holder_id": change.card.holder_id,
+        "creditor": chart.operator(change.difference.operator_id),
+        "card_number": change.card.number,
+        "event_at": change.event_at,
+        "reference": change.reference,
+        "metadata": {},
+        "now": now,
+    }
+    amount = change.difference.amount_minor
+    if amount > 0:
+        return debts.charge_holder(
+            session, amount_minor=amount, code=TransferCode.FARE, liability=change.arrived.liability, **facts
+        )
+    return debts.refund_holder(session, amount_minor=-amount, code=TransferCode.FARE_CORRECTION, **facts)
+
+
+def _transfer(change: _Change, accounts: Mapping[str, AccountId]) -> Transfer:
+    holder, amount = change.card.holder_id, change.difference.amount_minor
+    rider = accounts[(chart.due_from(change.card.issuer) if holder is None else chart.purse(holder)).key]
+    operator = accounts[chart.operator(change.difference.operator_id).key]
+    rising = amount > 0
+    if holder is None:
+        code = TransferCode.FOREIGN_FARE if rising else TransferCode.FOREIGN_FARE_CORRECTION
+    else:
+        code = TransferCode.FARE if rising else TransferCode.FARE_CORRECTION
+    return Transfer(
+        id=change.id,
+        debit=rider if rising else operator,
+        credit=operator if rising else rider,
+        amount_minor=abs(amount),
+        code=code,
+        event_at=change.event_at,
+        reference=change.reference,
+    )
+
+
+def _posting(change: _Change, means: str, now: datetime) -> str:
+    return "\t".join(
+        (
+            str(change.id),
+            change.card.number,
+            change.card.issuer,
+            change.day.isoformat(),
+            change.difference.operator_id,
+            str(change.revision),
+            str(change.difference.amount_minor),
+            str(change.difference.total_minor),
+            means,
+            change.arrived.liability.value,
+            bulk.field(json.dumps(change.arrived.cause, ensure_ascii=False)),
+            now.isoformat(),
+        )
+    )
+
+
+def _present(session: Session, changes: Sequence[_Change], *, now: datetime) -> None:
+    """Tell the clearing of rides of foreign cards, and claim them from their issuers."""
+    if not changes:
+        return
+    acquirer = city_of(session).code
+    claims: list[Json] = [
+        {
+            "id": str(change.id),
+            "issuer": change.card.issuer,
+            "acquirer": acquirer,
+            "amount_minor": change.difference.amount_minor,
+            "kind": "transit",
+            "card_number": change.card.number,
+            "reference": change.reference,
+            "terminal_id": change.arrived.terminal_id,
+            "counter": change.arrived.counter,
+            "event_at": change.event_at.isoformat(),
+            "accepted_at": now.isoformat(),
+            "liability": change.arrived.liability.value,
+            "operator": change.difference.operator_id,
+        }
+        for change in changes
+    ]
+    bulk.copy(
+        session,
+        "card.presentment_out",
+        "id, fare_posting_id, issuer, claim, written_at",
+        (
+            "\t".join((claim["id"], claim["id"], claim["issuer"], bulk.field(json.dumps(claim)), now.isoformat()))
+            for claim in claims
+        ),
+    )
+    outbox.emit_all(session, "charge.foreign", claims, at=now)
+    outbox.emit_all(session, "presentment.written", [{"id": claim["id"]} for claim in claims], at=now)

@@ -2,29 +2,49 @@
 
 A tap's key is ``(terminal, boot, seq)``. The same key with the same bytes gets the same answer again; with other bytes it
 raises an alarm and changes nothing. What the gate did is stored apart from what it should have done.
+
+A batch is one unit: its evidence is verified again in this process, everything it asks of the database it asks at once for all
+its taps, and taps, journeys, postings and transfers are written with one statement each.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+import json
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select, tuple_
-from sqlalchemy.dialects.postgresql import insert
+import structlog
+from sqlalchemy import insert, select
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from app.kernel import outbox
 from app.kernel.city import city_of
 from app.kernel.db import Json
 from app.kernel.ids import new_id
-from card import cards, credentials, partners
-from card.credentials import CredentialRefused, Decision, KeyRing, Presentation, Reason, Receipt, Tap, TapResult, Verifier
-from card.fares import card_day
-from card.transit import charging, fraud, risk
-from card.transit.models import TapAlarm, TapRow, TapUpload, TerminalBoot, TerminalRow
-from card.transit.rules import SKEW_MAX, Liability, LiabilityReason, OtherTerminal, Ruling, contiguous, ruling
+from card import cards, credentials, fares, partners
+from card.credentials import (
+    CredentialRefused,
+    Decision,
+    KeyRing,
+    Presentation,
+    Reason,
+    Receipt,
+    Received,
+    Tap,
+    TapResult,
+    Unreadable,
+    Verifier,
+)
+from card.transit import bulk, charging, fraud, risk
+from card.transit.charging import Arrived
+from card.transit.models import TapAlarm, TapUpload, TerminalBoot, TerminalRow
+from card.transit.rules import SKEW_MAX, Liability, LiabilityReason, OtherTerminal, Reach, Ruling, ruling
 
 STORED: Final = "stored"
 REPEATED: Final = "repeated"
@@ -35,21 +55,42 @@ FAR_AHEAD: Final = "from-the-future"
 AHEAD_MAX: Final = timedelta(days=1)
 UNKNOWN_CARD: Final = "unknown-card"
 OTHER_CARD: Final = "other-card"
+WRONG_CLOCK: Final = "clock"
+SKEW_MAX_MS: Final = int(SKEW_MAX.total_seconds() * 1000)
+REMEMBERED: Final = 16_384  # static parts whose city's signature held, each under a kilobyte, for each thread that verifies
+
 GOOD: Final = Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.NOT_DENIED, deadline=None)
 
+Key = tuple[str, int]
+log = structlog.get_logger()
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+@dataclass(slots=True)
 class _Judged:
     """A tap with what the server knows of it beyond the record."""
 
     tap: Tap
     digest: bytes
     at: datetime
-    verdict: str
+    day: date
     issuer: str
-    status_index: int
-    entitlements: Json
-    ruling: Ruling
+    shown: Presentation | None = None
+    verdict: str = ""
+    ruling: Ruling = GOOD
+
+    @property
+    def key(self) -> Key:
+        return self.tap.boot_id, self.tap.seq
+
+    @property
+    def travels(self) -> bool:
+        """Whether it was let through, and rightly."""
+        return self.tap.decision is Decision.ACCEPTED and not self.verdict
+
+    @property
+    def alarm(self) -> str:
+        """Why somebody should look at it; mostly nothing."""
+        return self.verdict or (WRONG_CLOCK if abs(self.tap.skew_ms) > SKEW_MAX_MS else "")
 
 
 def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now: datetime) -> Receipt:
@@ -57,251 +98,295 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
 
     Raises ``OtherTerminal`` where the batch names another terminal and ``CredentialRefused`` where it cannot be read at all.
     """
-    named, records = credentials.decode_batch(body)
+    named, records = credentials.read_batch(body)
     if named != str(terminal_id):
         raise OtherTerminal(named)
-    terminal = session.get_one(TerminalRow, terminal_id, with_for_update=True)
+    verifier = _verifier(partners.issuer_keys(session))
+    terminal = session.scalars(
+        select(TerminalRow).where(TerminalRow.id == terminal_id).with_for_update(key_share=True)
+    ).one()  # one batch of a terminal at a time
+    known = _known(session, terminal_id, records)
+    fresh = _judge(session, verifier, _first_of_each(records, known), now=now)
+    alarms = [(one.key, one.alarm, _details(one.tap)) for one in fresh.values() if one.alarm]
+    results = []
+    told: set[Key] = set()
+    for record in records:
+        if isinstance(record, Unreadable):
+            key, result = (record.boot_id, record.seq), (REFUSED, record.refusal.reason.value)
+            alarms.append((key, UNREADABLE, {"code": result[1], "detail": record.refusal.detail}))
+        else:
+            key = record.tap.boot_id, record.tap.seq
+            digest, verdict = (fresh[key].digest, fresh[key].verdict) if key in fresh else known[key]
+            if digest != record.digest:
+                result = REFUSED, CONFLICT
+                alarms.append((key, CONFLICT, {"digest": record.digest.hex(), "stored": digest.hex()}))
+            elif verdict:
+                result = REFUSED, verdict
+            else:
+                result = (STORED if key in fresh and key not in told else REPEATED), ""
+                told.add(key)
+        results.append(TapResult(boot_id=key[0], seq=key[1], outcome=result[0], code=result[1]))
+    _store(session, terminal, fresh.values(), body=body, proof=proof, records=len(records), now=now)
+    _raise_alarms(session, terminal, alarms, now=now)
+    _note(terminal, fresh.values(), now=now)
+    risk.keep_rulings(session, terminal, [(one.tap, one.ruling) for one in fresh.values() if one.ruling is not GOOD], now=now)
+    for one in fresh.values():
+        if one.verdict == Reason.CODE_TOO_OLD:
+            fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
+    charging.price(session, _arrived(terminal, fresh.values()), now=now)
+    reached = _reach(session, terminal_id, (record.tap for record in records if isinstance(record, Received)))
+    return Receipt(
+        contiguous={boot: reach.contiguous for boot, reach in reached.items()},
+        gaps={boot: list(reach.gaps) for boot, reach in reached.items() if reach.gaps},
+        results=tuple(results),
+    )
+
+
+_own = threading.local()
+
+
+def _verifier(keys: Mapping[str, Sequence[tuple[str, bytes]]]) -> Verifier:
+    """The verifier of this thread for these issuer keys, with what it remembers of earlier batches."""
+    mark = tuple(sorted((city, tuple(raw for _, raw in known)) for city, known in keys.items()))
+    if getattr(_own, "mark", None) != mark:
+        _own.mark, _own.verifier = mark, Verifier(KeyRing.of(keys), remember=REMEMBERED)
+    found = _own.verifier
+    assert isinstance(found, Verifier)
+    return found
+
+
+def _known(session: Session, terminal_id: UUID, records: Iterable[Received | Unreadable]) -> dict[Key, tuple[bytes, str]]:
+    """Digest and verdict of those records whose key is stored already."""
+    seqs: dict[str, list[int]] = defaultdict(list)
+    for record in records:
+        if isinstance(record, Received):
+            seqs[record.tap.boot_id].append(record.tap.seq)
+    found: dict[Key, tuple[bytes, str]] = {}
+    for boot, wanted in seqs.items():
+        rows = bulk.rows(
+            session,
+            """SELECT t.seq, t.digest, t.verdict FROM card.tap t
+               WHERE t.terminal_id = %(terminal)s AND t.boot_id = %(boot)s AND t.seq = ANY(%(seqs)s::bigint[])""",
+            terminal=terminal_id,
+            boot=boot,
+            seqs=bulk.texts(map(str, wanted)),
+        )
+        found.update(((boot, seq), (digest, verdict)) for seq, digest, verdict in rows)
+    return found
+
+
+def _first_of_each(records: Iterable[Received | Unreadable], known: Mapping[Key, object]) -> dict[Key, Received]:
+    """The records to store, by key: of two with one key in one batch the first counts."""
+    found: dict[Key, Received] = {}
+    for record in records:
+        if isinstance(record, Received):
+            key = record.tap.boot_id, record.tap.seq
+            if key not in known:
+                found.setdefault(key, record)
+    return found
+
+
+def _judge(session: Session, verifier: Verifier, received: Mapping[Key, Received], *, now: datetime) -> dict[Key, _Judged]:
+    """Verify the evidence of each tap again, as of its own corrected time, and say whose risk it is."""
+    own = city_of(session).code
+    found: dict[Key, _Judged] = {}
+    hours: dict[int, date] = {}
+    for key, record in received.items():
+        tap = record.tap
+        at = datetime.fromtimestamp(tap.at_ms / 1000, tz=UTC)
+        hour = tap.at_ms // 3_600_000  # a card-day begins on the hour
+        if hour not in hours:
+            hours[hour] = fares.card_day(at)
+        issuer = credentials.issuing_city(tap.card_number) if tap.card_number else ""
+        one = found[key] = _Judged(tap=tap, digest=record.digest, at=at, day=hours[hour], issuer=issuer)
+        if tap.decision is not Decision.ACCEPTED:
+            continue
+        if at > now + AHEAD_MAX:
+            one.verdict = FAR_AHEAD
+            continue
+        try:
+            one.shown = verifier.verify(tap.qr, now=at)
+        except CredentialRefused as refusal:
+            one.verdict = refusal.reason.value
+        else:
+            same = (one.shown.number, one.shown.counter, one.shown.device_kid) == (tap.card_number, tap.counter, tap.device_kid)
+            one.verdict = "" if same else OTHER_CARD
+    ours = [one for one in found.values() if one.shown is not None and not one.verdict and one.issuer == own]
+    holders = cards.holders_of(session, (one.tap.card_number for one in ours))
+    denials = cards.denials_of(session, (one.shown.static.status_index for one in ours if one.shown is not None))
+    for one in ours:
+        assert one.shown is not None
+        if one.tap.card_number not in holders:
+            one.verdict = UNKNOWN_CARD
+            continue
+        denial = denials.get(one.shown.static.status_index)
+        if denial is not None:
+            one.ruling = ruling(tapped_at=one.at, held_seq=one.tap.list_seq, denied_seq=denial[0], published_at=denial[1])
+    return found
+
+
+def _details(tap: Tap) -> Json:
+    return {"card": tap.card_number[-4:], "decision": tap.decision.value}
+
+
+@lru_cache(maxsize=4096)
+def _held(entitlements: tuple[credentials.Entitlement, ...]) -> str:
+    """What a credential entitles to, as it is stored beside the tap."""
+    plain = [
+        {"code": held.code, "scope_city": held.scope_city, "expires_on": held.expires_on.isoformat()} for held in entitlements
+    ]
+    return json.dumps({"held": plain}, ensure_ascii=False)
+
+
+TAP_COLUMNS: Final = (
+    "terminal_id, boot_id, seq, upload_id, digest, prev, kind, device_at, skew_ms, at, received_at, card_day, card_number,"
+    " issuer, counter, device_kid, status_index, entitlements, decision, reason, verdict, list_seq, tariff_version, qr,"
+    " operator_id, stop_id, line_id, liability, quarantined"
+)
+
+
+def _store(
+    session: Session,
+    terminal: TerminalRow,
+    fresh: Iterable[_Judged],
+    *,
+    body: bytes,
+    proof: str,
+    records: int,
+    now: datetime,
+) -> None:
+    """Keep the batch's signature, and every new tap."""
     upload = TapUpload(
         id=new_id(),
-        terminal_id=terminal_id,
+        terminal_id=terminal.id,
         received_at=now,
         digest=hashlib.sha256(body).digest(),
         proof=proof,
-        taps=len(records),
+        taps=records,
     )
     session.add(upload)
     session.flush()
-    taps = [record for record in records if isinstance(record, Tap)]
-    results = [
-        TapResult(boot_id="", seq=0, outcome=REFUSED, code=record.reason.value)
-        for record in records
-        if isinstance(record, CredentialRefused)
-    ]
-    for result in results:
-        _alarm(
-            session, terminal, boot_id=result.boot_id, seq=result.seq, kind=UNREADABLE, details={"code": result.code}, now=now
+    begin = f"{terminal.id}\t"
+    upload_id, received = str(upload.id), now.isoformat()
+    where = f"{terminal.operator_id}\t{bulk.field(terminal.stop_id)}\t{bulk.field(terminal.line_id)}"
+    lines = []
+    for one in fresh:
+        tap = one.tap
+        static = one.shown.static if one.shown is not None else None
+        lines.append(
+            f"{begin}{bulk.field(tap.boot_id)}\t{tap.seq}\t{upload_id}\t{bulk.binary(one.digest)}\t{bulk.binary(tap.prev)}\t"
+            f"{tap.kind.value}\t{_instant(tap.device_at)}\t{tap.skew_ms}\t{_instant(tap.at_ms)}\t{received}\t{one.day}\t"
+            f"{tap.card_number}\t{one.issuer}\t{tap.counter}\t{bulk.binary(tap.device_kid)}\t"
+            f"{static.status_index if static else 0}\t{bulk.field(_held(static.entitlements if static else ()))}\t"
+            f"{tap.decision.value}\t{bulk.field(tap.reason)}\t{one.verdict}\t{tap.list_seq}\t{bulk.field(tap.tariff_version)}\t"
+            f"{bulk.binary(tap.qr)}\t{where}\t{one.ruling.bearer.value}\t{abs(tap.skew_ms) > SKEW_MAX_MS}"
         )
-    verifier = Verifier(KeyRing.of(partners.issuer_keys(session)))
-    judge = _Judge(session, verifier, now=now)
-    judged = [judge.judge(tap) for tap in taps]
-    stored = _insert(session, terminal, upload.id, judged, now=now)
-    repeated = _known_digests(session, terminal_id, [one.tap for one in judged])
-    fresh: list[_Judged] = []
-    answered: set[tuple[str, int]] = set()
-    for one in judged:
-        key = (one.tap.boot_id, one.tap.seq)
-        if repeated[key][0] != one.digest:
-            _alarm(session, terminal, boot_id=key[0], seq=key[1], kind=CONFLICT, details={"digest": one.digest.hex()}, now=now)
-            results.append(TapResult(boot_id=key[0], seq=key[1], outcome=REFUSED, code=CONFLICT))
-            continue
-        first = key in stored and key not in answered
-        answered.add(key)
-        verdict = repeated[key][1]
-        outcome = REFUSED if verdict else STORED if first else REPEATED
-        results.append(TapResult(boot_id=key[0], seq=key[1], outcome=outcome, code=verdict))
-        if first:
-            fresh.append(one)
-    _note(session, terminal, fresh, now=now)
-    risk.keep_rulings(session, terminal, [(one.tap, one.ruling) for one in fresh], now=now)
-    _price(session, terminal, fresh, now=now)
-    reached, gaps = _contiguity(session, terminal_id, {tap.boot_id for tap in taps})
-    return Receipt(contiguous=reached, gaps=gaps, results=tuple(results))
+    bulk.copy(session, "card.tap", TAP_COLUMNS, lines)
 
 
-class _Judge:
-    """Verifies the evidence of a batch again; what it asks of a card it asks once."""
-
-    def __init__(self, session: Session, verifier: Verifier, *, now: datetime) -> None:
-        self._session, self._verifier, self._now = session, verifier, now
-        self._own = city_of(session).code
-        self._known: dict[str, bool] = {}
-        self._denials: dict[int, tuple[int, datetime] | None] = {}
-
-    def judge(self, tap: Tap) -> _Judged:
-        """Judge one record as of its own corrected time."""
-        at = datetime.fromtimestamp(tap.at_ms / 1000, tz=UTC)
-        issuer = credentials.issuing_city(tap.card_number) if tap.card_number else ""
-        shown, verdict = self._evidence(tap, at)
-        if shown is not None and not verdict and issuer == self._own and not self._is_known(tap.card_number):
-            verdict = UNKNOWN_CARD
-        found = GOOD
-        if shown is not None and not verdict and issuer == self._own:
-            found = self._ruling(tap, at, shown.static.status_index)
-        return _Judged(
-            tap=tap,
-            digest=tap.digest(),
-            at=at,
-            verdict=verdict,
-            issuer=issuer,
-            status_index=shown.static.status_index if shown else 0,
-            entitlements={"held": [_plain(held) for held in shown.static.entitlements] if shown else []},
-            ruling=found,
-        )
-
-    def _evidence(self, tap: Tap, at: datetime) -> tuple[Presentation | None, str]:
-        """What was shown, and why the gate should have refused it; nothing where the gate did refuse."""
-        if tap.decision is not Decision.ACCEPTED:
-            return None, ""
-        if at > self._now + AHEAD_MAX:
-            return None, FAR_AHEAD
-        try:
-            shown = self._verifier.verify(tap.qr, now=at)
-        except CredentialRefused as refusal:
-            return None, refusal.reason.value
-        return shown, _mismatch(tap, shown)
-
-    def _is_known(self, number: str) -> bool:
-        if number not in self._known:
-            try:
-                cards.by_number(self._session, number)
-                self._known[number] = True
-            except cards.UnknownCard:
-                self._known[number] = False
-        return self._known[number]
-
-    def _ruling(self, tap: Tap, at: datetime, status_index: int) -> Ruling:
-        if status_index not in self._denials:
-            self._denials[status_index] = cards.denial_of(self._session, status_index)
-        denial = self._denials[status_index]
-        return ruling(
-            tapped_at=at,
-            held_seq=tap.list_seq,
-            denied_seq=denial[0] if denial else None,
-            published_at=denial[1] if denial else None,
-        )
+def _instant(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
 
 
-def _mismatch(tap: Tap, shown: Presentation) -> str:
-    same = (shown.number, shown.counter, shown.device_kid) == (tap.card_number, tap.counter, tap.device_kid)
-    return "" if same else OTHER_CARD
-
-
-def _plain(held: credentials.Entitlement) -> Json:
-    return {"code": held.code, "scope_city": held.scope_city, "expires_on": held.expires_on.isoformat()}
-
-
-def _insert(
-    session: Session, terminal: TerminalRow, upload_id: UUID, judged: Sequence[_Judged], *, now: datetime
-) -> set[tuple[str, int]]:
-    """Store what is new; the keys that were. Of two records with one key in one batch the first is stored."""
-    rows: dict[tuple[str, int], Json] = {}
-    for one in judged:
-        rows.setdefault(
-            (one.tap.boot_id, one.tap.seq),
+def _raise_alarms(session: Session, terminal: TerminalRow, alarms: Sequence[tuple[Key, str, Json]], *, now: datetime) -> None:
+    """Write down what somebody must look at, and tell it once for the batch."""
+    if not alarms:
+        return
+    session.execute(
+        insert(TapAlarm),
+        [
             {
-                "terminal_id": terminal.id,
-                "boot_id": one.tap.boot_id,
-                "seq": one.tap.seq,
-                "upload_id": upload_id,
-                "digest": one.digest,
-                "prev": one.tap.prev,
-                "kind": one.tap.kind.value,
-                "device_at": datetime.fromtimestamp(one.tap.device_at / 1000, tz=UTC),
-                "skew_ms": one.tap.skew_ms,
-                "at": one.at,
-                "received_at": now,
-                "card_day": card_day(one.at),
-                "card_number": one.tap.card_number,
-                "issuer": one.issuer,
-                "counter": one.tap.counter,
-                "device_kid": one.tap.device_kid,
-                "status_index": one.status_index,
-                "entitlements": one.entitlements,
-                "decision": one.tap.decision.value,
-                "reason": one.tap.reason,
-                "verdict": one.verdict,
-                "list_seq": one.tap.list_seq,
-                "tariff_version": one.tap.tariff_version,
-                "qr": one.tap.qr,
+                "id": new_id(),
+                "at": now,
                 "operator_id": terminal.operator_id,
-                "stop_id": terminal.stop_id,
-                "line_id": terminal.line_id,
-                "liability": one.ruling.bearer.value,
-                "quarantined": abs(one.tap.skew_ms) > SKEW_MAX.total_seconds() * 1000,
-            },
-        )
-    if not rows:
-        return set()
-    done = session.execute(
-        insert(TapRow).on_conflict_do_nothing(constraint="pk_tap").returning(TapRow.boot_id, TapRow.seq), list(rows.values())
+                "terminal_id": terminal.id,
+                "boot_id": boot,
+                "seq": seq,
+                "kind": kind,
+                "details": details,
+            }
+            for (boot, seq), kind, details in alarms
+        ],
     )
-    return {(row.boot_id, row.seq) for row in done}
+    kinds = Counter(kind for _, kind, _ in alarms)
+    payload: Json = {"terminal_id": str(terminal.id), "operator_id": terminal.operator_id, "kinds": dict(sorted(kinds.items()))}
+    outbox.emit(session, "taps.alarmed", payload, at=now)
 
 
-def _known_digests(session: Session, terminal_id: UUID, taps: Iterable[Tap]) -> dict[tuple[str, int], tuple[bytes, str]]:
-    keys = sorted({(tap.boot_id, tap.seq) for tap in taps})
-    rows = session.execute(
-        select(TapRow.boot_id, TapRow.seq, TapRow.digest, TapRow.verdict).where(
-            TapRow.terminal_id == terminal_id, tuple_(TapRow.boot_id, TapRow.seq).in_(keys)
-        )
-    )
-    return {(row.boot_id, row.seq): (row.digest, row.verdict) for row in rows}
+def on_taps_alarmed(session: Session, payload: Json) -> None:
+    """The handler of ``taps.alarmed``: into the log, where operations watch; the operator's console reads the alarms itself."""
+    del session
+    log.warning("transit.taps-alarmed", **payload)
 
 
-def _alarm(session: Session, terminal: TerminalRow, *, boot_id: str, seq: int, kind: str, details: Json, now: datetime) -> None:
-    session.add(
-        TapAlarm(
-            at=now,
-            operator_id=terminal.operator_id,
-            terminal_id=terminal.id,
-            boot_id=boot_id,
-            seq=seq,
-            kind=kind,
-            details=details,
-        )
-    )
-
-
-def _note(session: Session, terminal: TerminalRow, fresh: Sequence[_Judged], *, now: datetime) -> None:
-    """Keep what the batch says of the terminal, and an alarm for every record that should not be there."""
+def _note(terminal: TerminalRow, fresh: Iterable[_Judged], *, now: datetime) -> None:
+    """Keep what the batch says of the terminal."""
     terminal.last_seen_at = now
     for one in fresh:
-        terminal.last_tap_at = max(terminal.last_tap_at or one.at, one.at)
         terminal.skew_ms = one.tap.skew_ms
-        kind = one.verdict or ("clock" if abs(one.tap.skew_ms) > SKEW_MAX.total_seconds() * 1000 else "")
-        if kind:
-            details: Json = {"card": one.tap.card_number[-4:], "decision": one.tap.decision.value}
-            _alarm(session, terminal, boot_id=one.tap.boot_id, seq=one.tap.seq, kind=kind, details=details, now=now)
-        if one.verdict == Reason.CODE_TOO_OLD:
-            fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
+        if terminal.last_tap_at is None or terminal.last_tap_at < one.at:
+            terminal.last_tap_at = one.at
 
 
-def _price(session: Session, terminal: TerminalRow, fresh: Sequence[_Judged], *, now: datetime) -> None:
-    arrived: dict[str, dict[date, list[_Judged]]] = defaultdict(lambda: defaultdict(list))
-    for one in fresh:
-        if one.tap.decision is Decision.ACCEPTED and not one.verdict:
-            arrived[one.tap.card_number][card_day(one.at)].append(one)
-    charging.lock_cards(session, arrived)
-    for number in sorted(arrived):
-        days = arrived[number]
-        taps = [one for day in sorted(days) for one in sorted(days[day], key=lambda one: (one.at, one.tap.seq))]
-        bearer = Liability.OPERATOR if any(one.ruling.bearer is Liability.OPERATOR for one in taps) else Liability.ISSUER
-        charging.price_again(
-            session,
-            card_number=number,
-            days=days,
-            cause=tuple(f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}" for one in taps),
-            liability=bearer,
-            now=now,
+def _arrived(terminal: TerminalRow, fresh: Iterable[_Judged]) -> dict[str, Arrived]:
+    """The taps that travel, by card and card-day, as the fare engine takes them."""
+    found: dict[str, Arrived] = defaultdict(Arrived)
+    begin, operator, stop, line = f"{terminal.id}/", terminal.operator_id, terminal.stop_id, terminal.line_id
+    for one in sorted((one for one in fresh if one.travels), key=lambda one: (one.at, one.tap.seq)):
+        assert one.shown is not None
+        tap = one.tap
+        arrived = found[tap.card_number]
+        key = f"{begin}{tap.boot_id}/{tap.seq}"
+        arrived.days.setdefault(one.day, []).append(
+            fares.Tap(
+                key=key,
+                at=one.at,
+                kind=tap.kind.value,
+                operator=operator,
+                stop_id=stop,
+                line=line,
+                token=f"{tap.device_kid.hex()}:{tap.counter}" if tap.device_kid else "",
+                rider=_rider(one.issuer, one.shown.static.entitlements),
+            )
         )
+        arrived.cause.append(key)
+        arrived.terminal_id, arrived.counter = str(terminal.id), tap.counter
+        if one.ruling.bearer is Liability.OPERATOR:
+            arrived.liability = Liability.OPERATOR
+    return found
 
 
-def _contiguity(
-    session: Session, terminal_id: UUID, boots: set[str]
-) -> tuple[dict[str, int], dict[str, list[tuple[int, int]]]]:
-    reached: dict[str, int] = {}
-    missing: dict[str, list[tuple[int, int]]] = {}
-    for boot in sorted(boots):
-        row = session.get(TerminalBoot, (terminal_id, boot))
-        if row is None:
-            row = TerminalBoot(terminal_id=terminal_id, boot_id=boot, contiguous=0)
-            session.add(row)
-        seqs = session.scalars(
-            select(TapRow.seq).where(TapRow.terminal_id == terminal_id, TapRow.boot_id == boot, TapRow.seq > row.contiguous)
+@lru_cache(maxsize=4096)
+def _rider(issuer: str, entitlements: tuple[credentials.Entitlement, ...]) -> fares.Rider:
+    return charging.rider_of(issuer, json.loads(_held(entitlements)))
+
+
+def _reach(session: Session, terminal_id: UUID, taps: Iterable[Tap]) -> dict[str, Reach]:
+    """How far each run of the terminal that the batch speaks of has come."""
+    received: dict[str, list[int]] = defaultdict(list)
+    for tap in taps:
+        received[tap.boot_id].append(tap.seq)
+    rows = session.scalars(
+        select(TerminalBoot).where(TerminalBoot.terminal_id == terminal_id, TerminalBoot.boot_id.in_(sorted(received)))
+    )
+    known = {row.boot_id: Reach(row.highest, tuple((first, last) for first, last in row.gaps["gaps"])) for row in rows}
+    reached = {boot: known.get(boot, Reach()).with_(seqs) for boot, seqs in sorted(received.items())}
+    moved = {boot: reach for boot, reach in reached.items() if reach != known.get(boot)}
+    if moved:
+        statement = postgresql.insert(TerminalBoot)
+        session.execute(
+            statement.on_conflict_do_update(
+                constraint="pk_terminal_boot",
+                set_={"highest": statement.excluded.highest, "gaps": statement.excluded.gaps},
+            ),
+            [
+                {
+                    "terminal_id": terminal_id,
+                    "boot_id": boot,
+                    "highest": reach.highest,
+                    "gaps": {"gaps": [list(gap) for gap in reach.gaps]},
+                }
+                for boot, reach in moved.items()
+            ],
         )
-        row.contiguous, gaps = contiguous(list(seqs), start=row.contiguous)
-        reached[boot] = row.contiguous
-        if gaps:
-            missing[boot] = gaps
-    session.flush()
-    return reached, missing
+    return reached

@@ -7,7 +7,7 @@ from app.kernel.db import Database
 from app.kernel.errors import Refusal
 from app.kernel.settings import Settings
 from card import partners
-from card.transit import charging, terminals
+from card.transit import debts, terminals
 
 log = structlog.get_logger()
 DENY_LIST_PATH = "/api/federation/deny-list"
@@ -17,11 +17,11 @@ def recover_debts(database: Database, settings: Settings) -> None:
     """Recover what riders owe from purses that can pay again, however the money came in."""
     del settings
     with database.transaction() as session:
-        holders = charging.indebted_holders(session)
+        holders = debts.indebted_holders(session)
     for holder_id in holders:
         try:
             with database.transaction() as session:
-                charging.recover_debts(session, holder_id=holder_id, now=clock.now())
+                debts.recover_debts(session, holder_id=holder_id, now=clock.now())
         except Refusal as refusal:  # the purse paid something else at this moment; the next turn looks again
             log.info("transit.recovery", holder=str(holder_id), code=refusal.code)
 

@@ -172,14 +172,15 @@ class TerminalNonce(Base):
 
 
 class TerminalBoot(Base):
-    """How far one run of a terminal has been received without a gap."""
+    """What has been received of one run of a terminal: everything up to ``highest`` but the ``gaps`` (inclusive pairs)."""
 
     __tablename__ = "terminal_boot"
     __table_args__ = {"schema": "card"}  # noqa: RUF012
 
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"), primary_key=True)
     boot_id: Mapped[str] = mapped_column(primary_key=True)
-    contiguous: Mapped[int] = mapped_column(BigInteger, default=0)
+    highest: Mapped[int] = mapped_column(BigInteger, default=0)
+    gaps: Mapped[Json]
 
 
 class TapUpload(Base):
@@ -199,7 +200,8 @@ class TapUpload(Base):
 class TapRow(Base):
     """One tap as received.
 
-    ``decision`` is what the gate did; ``verdict`` why it should have refused, empty when it was right.
+    ``decision`` is what the gate did; ``verdict`` why it should have refused, empty when it was right. Terminal and upload are
+    no foreign keys: the batch that names them holds both, and asking again for each tap costs more than storing it.
     """
 
     __tablename__ = "tap"
@@ -210,10 +212,10 @@ class TapRow(Base):
         {"schema": "card"},
     )
 
-    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"), primary_key=True)
+    terminal_id: Mapped[UUID] = mapped_column(primary_key=True)
     boot_id: Mapped[str] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
-    upload_id: Mapped[UUID] = mapped_column(ForeignKey("card.tap_upload.id"))
+    upload_id: Mapped[UUID]
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     prev: Mapped[bytes] = mapped_column(LargeBinary)
     kind: Mapped[str]
@@ -241,6 +243,16 @@ class TapRow(Base):
     quarantined: Mapped[bool]
 
 
+class FareCard(Base):
+    """A card that has travelled here: who holds this row locked prices it alone. ``last_day`` is its latest card-day."""
+
+    __tablename__ = "fare_card"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    card_number: Mapped[str] = mapped_column(primary_key=True)
+    last_day: Mapped[date | None] = mapped_column(Date)
+
+
 class TapAlarm(Base):
     """Something about a terminal's records that somebody must look at. Never an overwrite."""
 
@@ -258,12 +270,15 @@ class TapAlarm(Base):
 
 
 class JourneyRow(Base):
-    """A journey as priced now. It is made anew whenever its card-day is priced again; the postings are what stays."""
+    """A journey as priced now, replaced when a later pricing of its card-day says otherwise; the postings are what stays.
+
+    The id comes from card and first tap, so it is also what keeps a journey from being there twice. ``mark`` is a digest of
+    what the row says: a pricing that comes to the same writes nothing.
+    """
 
     __tablename__ = "journey"
     __table_args__ = (
-        UniqueConstraint("card_number", "key"),
-        Index("ix_journey_card_number", "card_number", "started_at"),
+        Index("ix_journey_card_number", "card_number", "card_day"),
         Index("ix_journey_operator_id", "operator_id", "card_day"),
         Index("ix_journey_holder_id", "holder_id", "started_at"),
         {"schema": "card"},
@@ -288,6 +303,7 @@ class JourneyRow(Base):
     charged_minor: Mapped[int] = mapped_column(BigInteger)
     steps: Mapped[Json]
     taps: Mapped[list[str]]
+    mark: Mapped[int] = mapped_column(BigInteger)
     priced_at: Mapped[datetime]
 
 
@@ -307,7 +323,7 @@ class FarePosting(Base):
     card_number: Mapped[str]
     issuer: Mapped[str]
     card_day: Mapped[date] = mapped_column(Date)
-    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    operator_id: Mapped[str]
     revision: Mapped[int]
     amount_minor: Mapped[int] = mapped_column(BigInteger)
     total_minor: Mapped[int] = mapped_column(BigInteger)
@@ -326,6 +342,7 @@ class Debt(Base):
     __tablename__ = "debt"
     __table_args__ = (
         Index("ix_debt_holder_id", "holder_id", "id", postgresql_where="left_minor > 0"),
+        Index("ix_debt_card_number", "card_number", postgresql_where="left_minor > 0"),
         CheckConstraint("left_minor BETWEEN 0 AND amount_minor", name="left_minor"),
         {"schema": "card"},
     )

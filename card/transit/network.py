@@ -238,6 +238,11 @@ def _publication(session: Session, import_id: UUID) -> Published:
     return found
 
 
+def operator_ids(session: Session) -> list[str]:
+    """Every operator of the city."""
+    return list(session.scalars(select(OperatorRow.id).order_by(OperatorRow.id)))
+
+
 def tariffs_of(session: Session, operators: Iterable[str]) -> Tariffs:
     """Every tariff version of ``operators``, ready to price with."""
     rows = session.scalars(

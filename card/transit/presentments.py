@@ -16,7 +16,7 @@ from app.kernel.city import city_of
 from app.kernel.db import Database, Json
 from card import cards, credentials, partners
 from card.ledger import TransferCode, chart
-from card.transit import charging
+from card.transit import charging, debts
 from card.transit.models import PresentmentIn, PresentmentOut
 from card.transit.rules import Liability, NotOurCard, PresentmentConflict, Ruling, ruling
 
@@ -77,11 +77,11 @@ def accept(
         "now": now,
     }
     if amount_minor > 0:
-        means = charging.charge_holder(
+        means = debts.charge_holder(
             session, amount_minor=amount_minor, code=TransferCode.FOREIGN_FARE, liability=liability, **facts
         )
     else:
-        means = charging.refund_holder(session, amount_minor=-amount_minor, code=TransferCode.FOREIGN_FARE_CORRECTION, **facts)
+        means = debts.refund_holder(session, amount_minor=-amount_minor, code=TransferCode.FOREIGN_FARE_CORRECTION, **facts)
     answer: Json = {
         "id": str(presentment_id),
         "outcome": "debited",

@@ -1,5 +1,7 @@
 """What transit decides, purely: refusals, liability of a tap, staleness of a terminal."""
 
+from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -161,19 +163,32 @@ def freshness(*, synced_at: datetime | None, revoked: bool, now: datetime) -> Fr
     return next((state for age, state in _STEPS if now - synced_at <= age), Freshness.EXPIRED)
 
 
-def contiguous(received: list[int], *, start: int = 0) -> tuple[int, list[tuple[int, int]]]:
-    """The highest seq up to which nothing is missing after ``start``, and the gaps above it as inclusive pairs."""
-    gaps: list[tuple[int, int]] = []
-    reached = previous = start
-    for seq in sorted(set(received)):
-        if seq <= start:
-            continue
-        if seq == reached + 1 and not gaps:
-            reached = seq
-        elif seq > previous + 1:
-            gaps.append((previous + 1, seq - 1))
-        previous = seq
-    return reached, gaps
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What has been received of one run of a terminal: every seq from 1 to ``highest``, but for the ``gaps`` (inclusive)."""
+
+    highest: int = 0
+    gaps: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def contiguous(self) -> int:
+        """The highest seq up to which nothing is missing."""
+        return self.gaps[0][0] - 1 if self.gaps else self.highest
+
+    def with_(self, received: Iterable[int]) -> "Reach":
+        """With these received too, in any order, again or not."""
+        highest, gaps = self.highest, list(self.gaps)
+        for seq in sorted(set(received)):
+            if seq > highest:
+                if seq > highest + 1:
+                    gaps.append((highest + 1, seq - 1))
+                highest = seq
+                continue
+            place = bisect_right(gaps, (seq, highest)) - 1
+            if place >= 0 and gaps[place][0] <= seq <= gaps[place][1]:
+                first, last = gaps[place]
+                gaps[place : place + 1] = [gap for gap in ((first, seq - 1), (seq + 1, last)) if gap[0] <= gap[1]]
+        return Reach(highest, tuple(gaps))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,7 @@ def emitted() -> dict[str, str]:
     for folder in ("app", "card", "services", "portal"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
-                if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("emit", "outbox.emit"):
+                if not isinstance(node, ast.Call) or ast.unparse(node.func) not in ("emit", "outbox.emit", "outbox.emit_all"):
                     continue
                 name = node.args[1] if len(node.args) > 1 else None
                 place = f"{path.relative_to(ROOT)}:{node.lineno}"

@@ -4,6 +4,7 @@ Feeds bring the network and the tariffs; terminals enrol, fetch bundles and uplo
 and posts the difference; foreign cards are claimed from their issuer.
 """
 
+from card.transit.completion import complete as complete_from_habit
 from card.transit.contests import (
     AlreadyContested,
     ContestKind,
@@ -13,9 +14,18 @@ from card.transit.contests import (
     contest,
     contests_of_journey,
     contests_of_operator,
+    from_habit,
 )
 from card.transit.contests import decide as decide_contest
 from card.transit.debts import on_payment_settled, recover_debts
+from card.transit.explanations import (
+    ForeignRide,
+    PutInPlace,
+    put_in_place,
+    ride_elsewhere,
+    rides_elsewhere,
+    taps_of_card_day,
+)
 from card.transit.ingestion import on_taps_alarmed, receive
 from card.transit.network import (
     Imported,
@@ -46,7 +56,6 @@ from card.transit.queries import (
     day_statement,
     debts_of,
     each_posting,
-    foreign_rides,
     journey,
     journey_by_key,
     journeys_of_holder,
@@ -122,6 +131,7 @@ __all__ = [
     "EnrolmentRefused",
     "EnrolmentToken",
     "Exposure",
+    "ForeignRide",
     "Freshness",
     "Imported",
     "JourneyView",
@@ -136,6 +146,7 @@ __all__ = [
     "PostingView",
     "PresentmentConflict",
     "ProofReplayed",
+    "PutInPlace",
     "Recovery",
     "Ruling",
     "TapView",
@@ -156,6 +167,7 @@ __all__ = [
     "alarms_of_operator",
     "bundle",
     "claimed_in",
+    "complete_from_habit",
     "contest",
     "contests_of_journey",
     "contests_of_operator",
@@ -171,7 +183,7 @@ __all__ = [
     "enrol",
     "export_feed",
     "exposure",
-    "foreign_rides",
+    "from_habit",
     "import_feed",
     "journey",
     "journey_by_key",
@@ -186,17 +198,21 @@ __all__ = [
     "operators",
     "postings_of_day",
     "propose_write_off",
+    "put_in_place",
     "receive",
     "recover_debts",
     "revenue_by_hour",
     "revenue_by_line",
     "revoke",
+    "ride_elsewhere",
+    "rides_elsewhere",
     "risk_terms",
     "ruling",
     "ruling_of",
     "send_presentment",
     "set_budget",
     "stops_by_id",
+    "taps_of_card_day",
     "taps_of_journey",
     "taps_of_operator",
     "tariff_views",

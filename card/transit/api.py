@@ -1,5 +1,6 @@
 """Transit for machines: terminals (CBOR, signed), operators' systems (JSON, OAuth 2.0) and partner cities (JSON, signed)."""
 
+import json
 from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
@@ -26,6 +27,7 @@ TAG: Final = Tag(name="transit", description="Terminals, taps, journeys, operato
 blueprint = APIBlueprint("transit", __name__, abp_tags=[TAG])
 
 CBOR: Final = "application/cbor"
+EXPLANATION_MAX: Final = 262_144
 CARD_NUMBER: Final = r"^31\d{17}$"
 
 
@@ -80,6 +82,16 @@ class PresentmentBody(BaseModel):
     accepted_at: datetime
     liability: Liability = Liability.ISSUER
     operator: str = Field("", max_length=64)
+    explanation: dict[str, object] | None = Field(
+        None, description="Why the card-day costs what it costs now: journeys with taps, steps, tariff version; for the rider."
+    )
+
+    @field_validator("explanation")
+    @classmethod
+    def _is_short(cls, value: dict[str, object] | None) -> dict[str, object] | None:
+        if value is not None and len(json.dumps(value)) > EXPLANATION_MAX:
+            raise ValueError("an explanation is at most 256 kB")
+        return value
 
     @field_validator("amount_minor")
     @classmethod

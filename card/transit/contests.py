@@ -84,6 +84,11 @@ def view(row: Contest) -> ContestView:
     )
 
 
+def from_habit(journey: queries.JourneyView) -> bool:
+    """Whether a tap of the journey was put in place from habit: the rider may name another stop."""
+    return any(key.startswith("habit/") for key in journey.taps)
+
+
 def contest(
     session: Session, *, journey_id: UUID, holder_id: UUID, claimed_stop: str, words: str, now: datetime
 ) -> ContestView:
@@ -93,7 +98,7 @@ def contest(
     """
     journey = queries.journey(session, journey_id, holder_id=holder_id)
     charging.lock_cards(session, [journey.card_number])
-    incomplete = journey.state in (State.MISSING_ENTRY, State.MISSING_EXIT)
+    incomplete = journey.state in (State.MISSING_ENTRY, State.MISSING_EXIT) or from_habit(journey)
     stops = {stop for line in network.lines_of(session, journey.operator_id) for stop, _ in line.stops}
     if claimed_stop and (not incomplete or claimed_stop not in stops):
         raise Invalid("stop", fields={"claimed_stop": msg("Choose the stop where you got in or out.")})
@@ -157,6 +162,9 @@ def decide(
 def _put_in_place(session: Session, row: Contest, *, now: datetime) -> None:
     charging.lock_cards(session, [row.card_number])
     found = queries.journey_by_key(session, card_number=row.card_number, key=row.journey_key)
+    if from_habit(found):
+        _instead_of_habit(session, row, found, now=now)
+        return
     if found.state not in (State.MISSING_ENTRY, State.MISSING_EXIT):
         return  # the tap itself arrived in the meantime: nothing is missing any more
     leaving = found.state is State.MISSING_EXIT
@@ -175,6 +183,8 @@ def _put_in_place(session: Session, row: Contest, *, now: datetime) -> None:
     tap = ClaimedTap(
         id=new_id(),
         contest_id=row.id,
+        source="claim",
+        journey_key=found.key,
         card_number=row.card_number,
         card_day=card_day(at),
         kind="exit" if leaving else "entry",
@@ -182,7 +192,34 @@ def _put_in_place(session: Session, row: Contest, *, now: datetime) -> None:
         operator_id=row.operator_id,
         stop_id=row.claimed_stop,
         line_id=found.line_id,
+        evidence={},
+        made_at=now,
     )
+    _place(session, row, found, tap, now=now)
+
+
+def _instead_of_habit(session: Session, row: Contest, found: queries.JourneyView, *, now: datetime) -> None:
+    """The rider knows better than their habit: their tap takes the guessed one's place and hour."""
+    guessed = session.get_one(ClaimedTap, UUID(next(key for key in found.taps if key.startswith("habit/"))[6:]))
+    tap = ClaimedTap(
+        id=new_id(),
+        contest_id=row.id,
+        source="claim",
+        journey_key=guessed.journey_key,
+        card_number=row.card_number,
+        card_day=guessed.card_day,
+        kind=guessed.kind,
+        at=guessed.at,
+        operator_id=row.operator_id,
+        stop_id=row.claimed_stop,
+        line_id=guessed.line_id,
+        evidence={},
+        made_at=now,
+    )
+    _place(session, row, found, tap, now=now)
+
+
+def _place(session: Session, row: Contest, found: queries.JourneyView, tap: ClaimedTap, *, now: datetime) -> None:
     session.add(tap)
     session.flush()
     charging.price_again(
@@ -195,10 +232,17 @@ def _put_in_place(session: Session, row: Contest, *, now: datetime) -> None:
     )
 
 
-def contests_of_journey(session: Session, *, card_number: str, key: str) -> list[ContestView]:
-    """Every objection to one journey, the newest first."""
+def contests_of_journey(session: Session, found: queries.JourneyView) -> list[ContestView]:
+    """Every objection to one journey, the newest first: also those made before a tap put in place became its first."""
+    keys = {found.key, *found.taps}
+    placed = [UUID(key.partition("/")[2]) for key in found.taps if key.startswith(("claim/", "habit/"))]
+    if placed:
+        keys |= set(session.scalars(select(ClaimedTap.journey_key).where(ClaimedTap.id.in_(placed))))
+    ids = select(ClaimedTap.contest_id).where(ClaimedTap.id.in_(placed), ClaimedTap.contest_id.is_not(None))
     rows = session.scalars(
-        select(Contest).where(Contest.card_number == card_number, Contest.journey_key == key).order_by(Contest.id.desc())
+        select(Contest)
+        .where(Contest.card_number == found.card_number, Contest.journey_key.in_(keys) | Contest.id.in_(ids))
+        .order_by(Contest.id.desc())
     )
     return [view(row) for row in rows]
 

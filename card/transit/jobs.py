@@ -8,6 +8,9 @@ from app.kernel.errors import Refusal
 from app.kernel.settings import Settings
 from card import partners
 from card.transit import debts, terminals
+from card.transit.completion import complete_all as complete_from_habit
+
+__all__ = ["complete_from_habit", "fetch_partner_lists", "recover_debts"]
 
 log = structlog.get_logger()
 DENY_LIST_PATH = "/api/federation/deny-list"

@@ -16,7 +16,7 @@ from app.kernel.city import city_of
 from app.kernel.db import Database, Json
 from card import cards, credentials, partners
 from card.ledger import TransferCode, chart
-from card.transit import charging, debts
+from card.transit import charging, debts, explanations
 from card.transit.models import PresentmentIn, PresentmentOut
 from card.transit.rules import Liability, NotOurCard, PresentmentConflict, Ruling, ruling
 
@@ -27,10 +27,12 @@ def send(database: Database, payload: Json) -> None:
     """Courier of ``presentment.written``: claim from the issuer and keep its signed answer. Safe to run twice."""
     presentment_id = UUID(payload["id"])
     with database.transaction() as session:
-        row = session.get_one(PresentmentOut, presentment_id)
-        issuer, claim, done = row.issuer, row.claim, row.answer is not None
-    if done:
-        return
+        row = session.get_one(PresentmentOut, presentment_id, with_for_update=True)
+        if row.answer is not None:
+            return
+        if "explanation" not in row.claim:  # once: a claim that is sent again is the same to the byte
+            row.claim = {**row.claim, "explanation": explanations.of_reference(session, str(row.claim["reference"]))}
+        issuer, claim = row.issuer, row.claim
     answer = partners.send(database, issuer, "POST", PATH, claim)
     with database.transaction() as session:
         row = session.get_one(PresentmentOut, presentment_id)
@@ -55,7 +57,8 @@ def accept(
     """
     if credentials.issuing_city(card_number) != city_of(session).code:
         raise NotOurCard(card_number[:8])
-    digest = hashlib.sha256(json.dumps(claim, sort_keys=True).encode()).hexdigest()
+    facts_of_money = {name: value for name, value in claim.items() if name != "explanation"}
+    digest = hashlib.sha256(json.dumps(facts_of_money, sort_keys=True).encode()).hexdigest()
     charging.lock_cards(session, [card_number])
     known = session.get(PresentmentIn, presentment_id)
     if known is not None:

@@ -4,15 +4,16 @@ import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import pairwise
 from math import cos, radians
-from typing import Final
+from typing import Any, Final
 
 from app.kernel.errors import msg
 from app.web.i18n import DEFAULT, language, translate
 from card.fares import Names, State, Step, StepCode
-from card.transit import ContestState, ContestView, JourneyView, LineView, Place, PostingView
-from portal.kit.dates import moment
+from card.transit import ContestState, ContestView, JourneyView, LineView, Place, PostingView, TapView
+from portal.kit.dates import clock_time, moment
 from portal.kit.money import yuan
 
 STATES: Final[dict[State, tuple[str, str]]] = {
@@ -277,6 +278,122 @@ def stop_choices(lines: Iterable[LineView], stops: Mapping[str, Place]) -> list[
     return [(named(line.names), [(stop, stop_name(stops, stop)) for stop, _ in line.stops]) for line in lines if line.rail]
 
 
-def changes(postings: Sequence[PostingView]) -> list[tuple[str, str, str]]:
-    """How a card-day's charge came about: when, by how much, and what it came to."""
-    return [(moment(one.posted_at), yuan(one.amount_minor, sign=True), yuan(one.total_minor)) for one in postings]
+_PUT: Final = {
+    "claim": msg("You told us"),
+    "habit": msg("Taken from your usual trip"),
+}
+_CAUSES: Final = {
+    "claim": msg("The tap that you told us about was put in place."),
+    "habit": msg("The missing tap was taken from your usual trip."),
+    "other": msg("Another day changed, and with it what counts towards a cap or ticket."),
+    "decided": msg("The operator or the city decided about this day."),
+}
+
+
+def put_name(source: str) -> str:
+    """How a tap that no gate recorded is marked."""
+    return translate(_PUT[source])
+
+
+def cause_of(posting: PostingView, taps: Mapping[str, TapView], stops: Mapping[str, Place]) -> str:
+    """What made a booking necessary: the taps that arrived, or what stood in for one."""
+    said: list[str] = []
+    for key in posting.cause:
+        source = key.partition("/")[0]
+        if source in _CAUSES:
+            said.append(translate(_CAUSES[source]))
+        elif key in taps:
+            tap = taps[key]
+            where = stop_name(stops, tap.stop_id) if tap.stop_id else ""
+            said.append(f"{translate(_TAP_KINDS[tap.kind])} {where} {clock_time(tap.at)}".replace("  ", " "))
+    return " · ".join(said) or translate(_CAUSES["other"])
+
+
+def changes(
+    postings: Sequence[PostingView], taps: Mapping[str, TapView], stops: Mapping[str, Place]
+) -> list[tuple[str, str, str, str]]:
+    """How a card-day's charge came about: when, why, by how much, and what it came to."""
+    return [
+        (moment(one.posted_at), cause_of(one, taps, stops), yuan(one.amount_minor, sign=True), yuan(one.total_minor))
+        for one in postings
+    ]
+
+
+# ------------------------------------------------------------------------------------------------------------ rides elsewhere
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A journey in another city as its acquirer explains it, in the page's language."""
+
+    title: str
+    line: str
+    color: str
+    started_at: datetime
+    ended_at: datetime | None
+    state: tuple[str, str]
+    charged_minor: int
+    km: str | None
+    tariff: str | None
+    version: str | None
+    secondary_source: bool
+    steps: tuple[tuple[str, int], ...]
+    taps: tuple[tuple[str, str, datetime, str], ...]
+
+
+def _in_language(names: Mapping[str, Any] | None) -> str:
+    if not names:
+        return "–"
+    return str(names.get("zh_Hans_CN" if language() == DEFAULT else "en") or names.get("en") or "–")
+
+
+def _told_step(step: Mapping[str, Any], stops: Mapping[str, Place]) -> str:
+    try:
+        return explain(
+            Step(code=StepCode(str(step["code"])), amount_minor=int(step["amount_minor"]), params=dict(step["params"])), stops
+        )
+    except (KeyError, ValueError):  # a newer neighbour may know reasons that we do not
+        return str(step.get("code", ""))
+
+
+def told(explanation: Mapping[str, Any]) -> list[Told]:
+    """The journeys of an acquirer's explanation. What is missing in it is left out, never guessed."""
+    stops = {
+        stop: Place(
+            id=stop, names=Names(en=str(names.get("en")), zh=str(names.get("zh_Hans_CN"))), latitude=None, longitude=None
+        )
+        for stop, names in explanation.get("stops", {}).items()
+    }
+    return [_told(one, stops) for one in explanation.get("journeys", [])]
+
+
+def _told(one: Mapping[str, Any], stops: Mapping[str, Place]) -> Told:
+    line, tariff = one.get("line") or {}, one.get("tariff") or {}
+    ends = [
+        stop_name(stops, one.get("from")) if one.get("from") else "?",
+        stop_name(stops, one.get("to")) if one.get("to") else "?",
+    ]
+    state = State(one["state"])
+    return Told(
+        title=" → ".join(ends) if ends != ["?", "?"] else _in_language(line),
+        line=_in_language(line),
+        color=str(line.get("color", "505a5f")),
+        started_at=datetime.fromisoformat(one["started_at"]),
+        ended_at=datetime.fromisoformat(one["ended_at"]) if one.get("ended_at") else None,
+        state=state_of(state),
+        charged_minor=int(one["charged_minor"]),
+        km=one.get("km"),
+        tariff=_in_language(tariff) if tariff else None,
+        version=tariff.get("id"),
+        secondary_source=bool(tariff.get("secondary_source")),
+        steps=tuple((_told_step(step, stops), int(step["amount_minor"])) for step in one.get("steps", [])),
+        taps=tuple(
+            (
+                translate(_TAP_KINDS[tap["kind"]]),
+                stop_name(stops, tap.get("stop")),
+                datetime.fromisoformat(tap["at"]),
+                put_name(tap["source"]) if tap.get("source") in _PUT else "",
+            )
+            for tap in one.get("taps", [])
+        ),
+    )

@@ -278,6 +278,7 @@ def journey(journey_id: UUID) -> str:
         stops, lines = _places(session, operator_id)
         made = transit.taps_of_journey(session, found)
         history = transit.postings_of_day(session, card_number=found.card_number, day=found.card_day, operator_id=operator_id)
+        day = transit.taps_of_card_day(session, found)
     return render_template(
         "operator/journey.html",
         journey=found,
@@ -288,7 +289,7 @@ def journey(journey_id: UUID) -> str:
         taps=_tap_lines(made, stops, lines),
         card=numbers.masked(found.card_number),
         issuer=words.CITY_NAMES.get(found.issuer, {"en": found.issuer, "zh_Hans_CN": found.issuer}),
-        history=words.changes(history),
+        history=words.changes(history, day, stops),
     )
 
 

@@ -1,6 +1,7 @@
 """``/me/journeys``: where the card went, what each ride cost and why; one step to say that something is wrong."""
 
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 from uuid import UUID
@@ -17,9 +18,12 @@ from app.web.i18n import translate
 from card import cards, transit
 from card.fares import State
 from portal.kit import journeys as words
+from portal.kit import yuan
+from portal.kit.dates import moment
 
 blueprint = Blueprint("journeys", __name__, url_prefix="/me/journeys")
 PAGE: Final = 30
+LATE: Final = timedelta(hours=1)
 
 
 def _moment(text: str | None) -> datetime | None:
@@ -41,7 +45,7 @@ def index() -> str:
         stops = transit.stops_by_id(session)
         lines = {line.id: line for line in transit.lines_of(session)}
         numbers = [card.number for card in cards.cards_of(session, holder)]
-        away = transit.foreign_rides(session, numbers) if before is None else []
+        away = transit.rides_elsewhere(session, numbers) if before is None else []
         owed_minor = transit.debts_of(session, holder)
     shown = found[:PAGE]
     days = [
@@ -58,7 +62,7 @@ def index() -> str:
         "resident/journeys/index.html",
         days=days,
         named=words.named,
-        away=[(datetime.fromisoformat(claim["event_at"]), claim["acquirer"], -claim["amount_minor"]) for claim, _ in away],
+        away=[(ride, words.told(ride.explanation) if ride.explanation and ride.settled else []) for ride in away],
         cities=words.CITY_NAMES,
         owed_minor=owed_minor,
         older=url_for("journeys.index", before=shown[-1].started_at.isoformat()) if len(found) > PAGE else None,
@@ -75,9 +79,9 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         history = transit.postings_of_day(
             session, card_number=journey.card_number, day=journey.card_day, operator_id=journey.operator_id
         )
-        taps = transit.taps_of_journey(session, journey)
-        claimed = transit.claimed_in(session, journey)
-        asked = transit.contests_of_journey(session, card_number=journey.card_number, key=journey.key)
+        day = transit.taps_of_card_day(session, journey)
+        placed = transit.put_in_place(session, journey)
+        asked = transit.contests_of_journey(session, journey)
         tariff = next((one for one in transit.tariff_views(session, journey.operator_id) if one.id == journey.tariff_id), None)
     by_id = {line.id: line for line in lines}
     page = render_template(
@@ -89,19 +93,80 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         operator=words.named(operator.names),
         line=words.lines_used(journey, lines),
         map=words.line_map(journey, lines, stops),
-        taps=[(tap, words.stop_name(stops, tap.stop_id)) for tap in taps],
-        tap_kinds=words.tap_kinds(),
-        claimed=claimed,
-        history=words.changes(history) if len(history) > 1 else [],
+        taps=_taps(journey, day, placed, stops),
+        placed=[(one, words.stop_name(stops, one.stop_id)) for one in placed],
+        history=words.changes(history, day, stops) if history else [],
         tariff=tariff,
         tariff_name=words.named(tariff.names) if tariff else None,
         incomplete=journey.state in (State.MISSING_ENTRY, State.MISSING_EXIT),
+        guessed=next((one.kind for one in placed if one.source == "habit"), None),
         asked=[(one, words.contest_state(one), words.stop_name(stops, one.claimed_stop)) for one in asked],
         can_ask=not any(one.state is transit.ContestState.OPEN for one in asked),
         choices=[(line_name, found) for line_name, found in words.stop_choices(lines, stops)],
         errors=errors or {},
     )
     return page, status
+
+
+def _taps(
+    journey: transit.JourneyView,
+    day: Mapping[str, transit.TapView],
+    placed: Sequence[transit.PutInPlace],
+    stops: Mapping[str, transit.Place],
+) -> list[tuple[str, str, datetime, datetime | None, str]]:
+    """The journey's taps in the order of travel: kind, stop, when, when it arrived (a late one), and how it is marked."""
+    kinds = words.tap_kinds()
+    found: list[tuple[str, str, datetime, datetime | None, str]] = []
+    for key in journey.taps:
+        if key in day:
+            tap = day[key]
+            late = tap.received_at if tap.received_at - tap.at > LATE else None
+            found.append((kinds[tap.kind], words.stop_name(stops, tap.stop_id), tap.at, late, ""))
+    for one in placed:
+        found.append((kinds[one.kind], words.stop_name(stops, one.stop_id), one.at, None, words.put_name(one.source)))
+    return sorted(found, key=lambda tap: tap[2])
+
+
+@blueprint.get("/owed")
+@allow(Role.RESIDENT)
+def owed() -> str:
+    """Rides that the card could not pay at the gate: what is left of each, and what was paid back when."""
+    holder = principal().person_id
+    with transaction() as session:
+        found = transit.debts_of_holder(session, holder)
+        operators = {one.id: one.names for one in transit.operators(session)}
+    return render_template(
+        "resident/journeys/owed.html",
+        debts=[
+            (
+                debt,
+                words.named(operators.get(debt.operator_id or "")) if debt.operator_id else None,
+                words.CITY_NAMES.get(debt.city or ""),
+            )
+            for debt in found
+        ],
+        owed_minor=sum(debt.left_minor for debt in found),
+    )
+
+
+@blueprint.get("/elsewhere/<uuid:ride_id>")
+@allow(Role.RESIDENT)
+def elsewhere(ride_id: UUID) -> str:
+    """Rides of one day in another city: one price, explained by the city where they were made."""
+    with transaction() as session:
+        numbers = [card.number for card in cards.cards_of(session, principal().person_id)]
+        ride = transit.ride_elsewhere(session, ride_id, numbers)
+    if ride is None:
+        raise transit.UnknownJourney(str(ride_id))
+    explanation = ride.explanation or {}
+    return render_template(
+        "resident/journeys/elsewhere.html",
+        ride=ride,
+        city=words.CITY_NAMES.get(ride.acquirer, {"en": ride.acquirer, "zh_Hans_CN": ride.acquirer}),
+        operator=explanation.get("operator"),
+        journeys=words.told(explanation) if explanation else [],
+        parts=[(moment(at), yuan(amount, sign=True)) for at, amount, _ in ride.parts],
+    )
 
 
 @blueprint.get("/<uuid:journey_id>")

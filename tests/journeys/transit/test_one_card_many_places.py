@@ -76,8 +76,13 @@ def test_a_nanjing_senior_pays_half_at_home_and_six_yuan_in_suzhou(cities: dict[
         assert purse(session, rider.holder_id) == 1200
         assert transit.debts_of(session, rider.holder_id) == 0
         assert account(session, CHART.due_to(SUZHOU), now=now) == 600
-        rides = transit.foreign_rides(session, [rider.number])
-        assert [ride["amount_minor"] for ride, _ in rides] == [-400, 1000]
+        (ride,) = transit.rides_elsewhere(session, [rider.number])
+        assert ([amount for _, amount, _ in ride.parts], ride.amount_minor, ride.settled) == ([1000, -400], 600, True)
+        (told,) = ride.explanation["journeys"]
+        assert (told["charged_minor"], told["km"], told["tariff"]["id"]) == (600, "23.4", "sz-metro-2026")
+        assert [(tap["kind"], tap["stop"]) for tap in told["taps"]] == [("entry", "sz-mudu"), ("exit", "sz-nanshijie")]
+        assert ride.explanation["stops"]["sz-mudu"] == {"en": "Mudu", "zh_Hans_CN": "木渎"}
+        assert transit.ride_elsewhere(session, ride.id, ["3132010000000000000"]) is None, "only its holder sees it"
     # The same claim again gets the same answer and moves nothing; another under its id is a conflict.
     again = partners.send(suzhou.database, NANJING, "POST", "/api/federation/presentments", claim)
     assert again["outcome"] == "debited"

@@ -13,6 +13,7 @@ from card.chip.conversation import (
     LastCommit,
     Selected,
     Signed,
+    Transmit,
     packed,
 )
 from card.chip.journeys import Journey, journey_from, reference
@@ -42,6 +43,7 @@ __all__ = [
     "Selected",
     "Signed",
     "Slots",
+    "Transmit",
     "card_key",
     "cmac",
     "diversify",

@@ -119,15 +119,15 @@ class Applet:
         self._selected = False
         self._nonce = b""
         self._session: _Session | None = None
-        self._committed = False  # a commit of this field that the terminal has not shown to know of
+        self._unseen = False  # a signature was sent that the terminal has not shown to have
         self._staged: dict[int, bytes] = {}
         self._staged_static = bytearray()
         return ATR
 
     def process(self, raw: bytes) -> bytes:
         """Answer one command. Raises :class:`~card.chip.memory.PowerLost` where the memory loses power meanwhile."""
-        if self._committed:
-            self._committed = False
+        if self._unseen:
+            self._unseen = False
             self._ratified_slots.replace(self._journey()[0])
         command = command_from(raw)
         if command is None:
@@ -222,7 +222,7 @@ class Applet:
         signature = identity.signer.sign(chip_message(static, chip_dynamic(record, counter=counter)))
         counted = counter.to_bytes(COUNTER_BYTES, "big")
         self._journey_slots.replace(counted + record + signature if commit else value)
-        self._committed = commit
+        self._unseen = commit
         return counted + signature
 
     # What a session may do
@@ -258,6 +258,7 @@ class Applet:
         if which == RECORD_JOURNEY:
             return counted + bytes([self._ratified_slots.current()[1] == counted]) + record
         if which == RECORD_PROOF:
+            self._unseen = True
             return counted + record + signature
         raise _Refused(Status.RECORD_NOT_FOUND)
 

@@ -29,6 +29,7 @@ from app.kernel.db import Json
 from app.kernel.ids import new_id
 from card import cards, credentials, fares, partners
 from card.credentials import (
+    TAP_USES,
     CredentialRefused,
     Decision,
     KeyRing,
@@ -205,7 +206,7 @@ def _judge(session: Session, verifier: Verifier, received: Mapping[Key, Received
             one.verdict = FAR_AHEAD
             continue
         try:
-            one.shown = verifier.verify(tap.qr, now=at)
+            one.shown = verifier.verify(tap.qr, now=at, uses=TAP_USES)
         except CredentialRefused as refusal:
             one.verdict = refusal.reason.value
         else:

@@ -9,10 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from card.chip import NoReader
 from card.credentials import CredentialRefused, TapKind, numbers
-from card.validator import scanner, speech
+from card.validator import contactless, scanner, speech
 from card.validator.gateway import CityRefused, CityUnreachable
-from card.validator.terminal import BATCH, NotEnrolled, Terminal
+from card.validator.terminal import BATCH, NotEnrolled, Outcome, Terminal
 
 DONE: Final = 0
 WRONG: Final = 2
@@ -48,8 +49,11 @@ def sync(terminal: Terminal, given: argparse.Namespace) -> None:
 
 
 def decide(terminal: Terminal, given: argparse.Namespace) -> None:
-    """Decide on codes from standard input, or on those in a picture."""
+    """Decide on codes from standard input, on those in a picture, or on chips at a reader."""
     kind = TapKind(given.kind) if given.kind else None
+    if given.chip:
+        contactless.serve(terminal, home=given.home, reader=given.reader, once=given.once, kind=kind, say=_speaker(given))
+        return
     codes = scanner.picture(given.image) if given.image else scanner.lines(sys.stdin)
     any_code = False
     for code in codes:
@@ -58,6 +62,18 @@ def decide(terminal: Terminal, given: argparse.Namespace) -> None:
         _say(speech.document(outcome) if given.json else speech.line(outcome))
     if given.image and not any_code:
         raise SystemExit(f"{given.image}: no QR code found · 未找到二维码")
+
+
+def _speaker(given: argparse.Namespace) -> Callable[[Outcome | None], None]:
+    """Says each outcome at the reader; none is a card that left too early."""
+
+    def say(outcome: Outcome | None) -> None:
+        if outcome is None:
+            _say(speech.again(as_json=given.json))
+        else:
+            _say(speech.document(outcome) if given.json else speech.line(outcome))
+
+    return say
 
 
 def inspect(terminal: Terminal, given: argparse.Namespace) -> None:
@@ -119,6 +135,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("sync", sync)
     deciding = verb("decide", decide)
     deciding.add_argument("--image", type=Path, help="a picture with a QR instead of standard input")
+    deciding.add_argument("--chip", action="store_true", help="chips at a PC/SC reader, one after another")
+    deciding.add_argument("--reader", default="", help="the reader's name or its beginning; else the first")
+    deciding.add_argument("--once", action="store_true", help="end after one chip")
     deciding.add_argument("--kind", choices=[kind.value for kind in TapKind], help="what a tap is; else as the bundle says")
     looking = verb("inspect", inspect)
     looking.add_argument("--image", type=Path, help="a picture with a QR instead of standard input")
@@ -136,6 +155,8 @@ def main(arguments: list[str] | None = None) -> int:
         given.run(terminal, given)
     except NotEnrolled as error:
         return _fail(WRONG, f"{error}: this folder holds no terminal; enrol first · 尚未注册")
+    except NoReader as error:
+        return _fail(WRONG, f"{error} · 没有读卡器")
     except CityUnreachable as error:
         return _fail(OFFLINE, f"no network: {error} · 网络不通")
     except (CityRefused, CredentialRefused) as error:

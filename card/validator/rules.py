@@ -151,8 +151,8 @@ def kind_of(mode: str, memory: Memory, asked: TapKind | None) -> TapKind:
 
 
 def counter_of(shown: Presentation) -> int:
-    """The number that must rise: the phone's counter, or for a one-layer code the second it was signed in."""
-    return shown.counter if shown.static.use is Use.PHONE else int(shown.static.issued_at.timestamp())
+    """The number that must rise: the phone's or chip's counter, or for a one-layer code the second it was signed in."""
+    return shown.counter if shown.static.use in (Use.PHONE, Use.CHIP) else int(shown.static.issued_at.timestamp())
 
 
 def usable(shown: Presentation, *, city: str, on: date) -> tuple[Entitlement, ...]:

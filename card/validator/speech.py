@@ -7,6 +7,7 @@ from card.credentials import SENTENCES, Decision, numbers
 from card.validator.terminal import Outcome
 
 OPEN: Final = {"zh_Hans_CN": "请通行", "en": "Go ahead"}
+AGAIN: Final = {"zh_Hans_CN": "请再刷一次卡", "en": "Hold the card there again"}
 KINDS: Final = {
     "entry": {"zh_Hans_CN": "进站", "en": "entry"},
     "exit": {"zh_Hans_CN": "出站", "en": "exit"},
@@ -61,3 +62,10 @@ def document(outcome: Outcome) -> str:
         },
         ensure_ascii=False,
     )
+
+
+def again(*, as_json: bool) -> str:
+    """A chip left the field before anything was decided."""
+    if as_json:
+        return json.dumps({"decision": "", "reason": "card-gone", "sentence": AGAIN}, ensure_ascii=False)
+    return f"… {AGAIN['zh_Hans_CN']} · {AGAIN['en']}  [card-gone]"

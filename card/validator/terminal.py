@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, cast
 
-from card.credentials import Bundle as CityBundle
 from card.credentials import (
+    GATE_USES,
     Certificate,
     CredentialRefused,
     Decision,
@@ -29,6 +29,7 @@ from card.credentials import (
     encode_batch,
     from_base64url,
     from_text,
+    key_id,
     public_from_raw,
     raw_public,
     read_bundle,
@@ -37,6 +38,7 @@ from card.credentials import (
     renewal_proof,
     to_base64url,
 )
+from card.credentials import Bundle as CityBundle
 from card.validator import keys, rules
 from card.validator.gateway import City
 from card.validator.journal import Counts, Journal, Passed
@@ -45,6 +47,7 @@ from card.validator.rules import ClockMark, Memory, Risk, Staleness, Standing
 SOFTWARE: Final = "card.validator/1"
 BATCH: Final = 500
 CHINA: Final = timezone(timedelta(hours=8))  # a gate needs no time zone database: China has one offset, without summer time
+UNSEEN: Final = 2**63 - 1  # higher than any counter
 EVERY_USE: Final = frozenset(Use)
 
 
@@ -88,6 +91,18 @@ class Outcome:
     boot_id: str
     seq: int
     took_us: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Foreseen:
+    """What a chip would be told. ``at`` is the corrected time; number and issuer are empty unless ``authentic``."""
+
+    authentic: bool
+    reason: Reason | None
+    kind: TapKind
+    at: datetime
+    number: str = ""
+    issuer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +157,16 @@ class _Loaded:
     lists: dict[str, DenyList]
     sync: int
     synced_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """What the rules say of an authentic presentation."""
+
+    reason: Reason | None
+    kind: TapKind
+    usable: tuple[Entitlement, ...]
+    fresh: bool
 
 
 class Terminal:
@@ -354,8 +379,11 @@ class Terminal:
 
     # Decisions
 
-    def decide(self, text: str, *, kind: TapKind | None = None) -> Outcome:
-        """Decide on the text of one QR and record it. Never waits for the network."""
+    def decide(self, text: str, *, kind: TapKind | None = None, uses: frozenset[Use] = GATE_USES) -> Outcome:
+        """Decide on the text of one QR and record it. Never waits for the network.
+
+        ``uses`` are what may be presented this way: a chip's signature comes from the reader, never from a screen.
+        """
         began = time.perf_counter_ns()
         if not self._enrolled and not isinstance(self.journal.fact("certificate"), bytes):
             raise NotEnrolled(str(self.home))
@@ -368,7 +396,8 @@ class Terminal:
         raw = b""
         try:
             raw = from_text(text)
-            shown = self._verify(raw, loaded, device_at, skew_ms)
+            able = self._able(loaded, device_at, skew_ms)
+            shown = able.verifier.verify(raw, now=_corrected(device_at, skew_ms), uses=uses)
         except CredentialRefused as refusal:
             reason = refusal.reason
         with self.journal.exclusive():  # signatures are checked before: the file is ours for the record only
@@ -379,13 +408,57 @@ class Terminal:
             self._on_passed(passed)
         return Outcome(**facts, took_us=(time.perf_counter_ns() - began) // 1000)
 
-    def _verify(self, raw: bytes, loaded: _Loaded | None, device_at: int, skew_ms: int) -> Presentation:
+    def _able(self, loaded: _Loaded | None, device_at: int, skew_ms: int) -> _Loaded:
+        """The bundle, if this terminal can judge at all now."""
         if loaded is None:
             raise CredentialRefused(Reason.NO_BUNDLE)
         floor_ms = self._floor()
         if rules.clock_is_wrong(device_ms=device_at, skew_ms=skew_ms, floor_ms=floor_ms, most=loaded.risk.skew_max):
             raise CredentialRefused(Reason.CLOCK_QUARANTINED, f"{skew_ms} ms")
-        return loaded.verifier.verify(raw, now=datetime.fromtimestamp((device_at + skew_ms) / 1000, tz=UTC))
+        return loaded
+
+    def foresee(self, credential: bytes, *, counter: int = UNSEEN, kind: TapKind | None = None) -> Foreseen:
+        """What a chip with this credential would be told, before it is asked to sign. Nothing is recorded, nothing is spent.
+
+        ``counter`` is what it would sign with.
+        """
+        loaded, device_at = self._load(), self._clock_ms()
+        skew_ms = self._skew_ms(device_at)
+        now = _corrected(device_at, skew_ms)
+        try:
+            able = self._able(loaded, device_at, skew_ms)
+            static = able.verifier.static(credential, now=now)
+        except CredentialRefused as refusal:
+            return Foreseen(authentic=False, reason=refusal.reason, kind=rules.kind_of(_mode(loaded), Memory(), kind), at=now)
+        device_kid = key_id(static.device_key) if static.device_key else b""
+        shown = Presentation(static=static, issuer_kid=b"", device_kid=device_kid, shown_at=now, counter=counter, raw=b"")
+        judged = self._judge(shown, kind, able, now)
+        return Foreseen(
+            authentic=True, reason=judged.reason, kind=judged.kind, at=now, number=static.number, issuer=static.issuer
+        )
+
+    def _judge(self, shown: Presentation, asked: TapKind | None, loaded: _Loaded, now: datetime) -> _Judged:
+        """By the rules and what is remembered."""
+        staleness = self._staleness(loaded, now)
+        fresh = staleness is Staleness.FRESH
+        memory = self.journal.memory(
+            number=shown.number,
+            replay_key=shown.replay_key,
+            risked=None if fresh else (loaded.sync, loaded.risk.first_seen_limit),
+        )
+        kind = rules.kind_of(_mode(loaded), memory, asked)
+        usable = rules.usable(shown, city=loaded.bundle.city, on=now.astimezone(CHINA).date())
+        reason = rules.judge(
+            shown,
+            denied=_denied(loaded, shown),
+            memory=memory,
+            kind=kind,
+            now=now,
+            staleness=staleness,
+            risk=loaded.risk,
+            entitlements=usable,
+        )
+        return _Judged(reason=reason, kind=kind, usable=usable, fresh=fresh)
 
     def _floor(self) -> int:
         """The device's clock at the last sync or at the newest record since: it cannot be earlier now."""
@@ -409,32 +482,13 @@ class Terminal:
         skew_ms: int,
     ) -> tuple[dict[str, Any], Passed | None]:
         """Judge by what is remembered, and remember: inside the journal's transaction."""
-        mode = str(loaded.bundle.terminal.get("mode") or "both") if loaded else "both"
-        kind = rules.kind_of(mode, Memory(), asked)
+        kind = rules.kind_of(_mode(loaded), Memory(), asked)
         usable: tuple[Entitlement, ...] = ()
         passed: Passed | None = None
         if shown is not None:
             assert loaded is not None, "without a bundle nothing verifies"
-            now = datetime.fromtimestamp((device_at + skew_ms) / 1000, tz=UTC)
-            staleness = self._staleness(loaded, now)
-            fresh = staleness is Staleness.FRESH
-            memory = self.journal.memory(
-                number=shown.number,
-                replay_key=shown.replay_key,
-                risked=None if fresh else (loaded.sync, loaded.risk.first_seen_limit),
-            )
-            kind = rules.kind_of(mode, memory, asked)
-            usable = rules.usable(shown, city=loaded.bundle.city, on=now.astimezone(CHINA).date())
-            reason = rules.judge(
-                shown,
-                denied=_denied(loaded, shown),
-                memory=memory,
-                kind=kind,
-                now=now,
-                staleness=staleness,
-                risk=loaded.risk,
-                entitlements=usable,
-            )
+            judged = self._judge(shown, asked, loaded, _corrected(device_at, skew_ms))
+            reason, kind, usable = judged.reason, judged.kind, judged.usable
             if reason is None:
                 passed = Passed(
                     replay_key=shown.replay_key,
@@ -443,7 +497,7 @@ class Terminal:
                     at_ms=device_at + skew_ms,
                     kind=kind,
                 )
-                self.journal.accept(passed, sync=-1 if fresh else loaded.sync)
+                self.journal.accept(passed, sync=-1 if judged.fresh else loaded.sync)
         decision = Decision.REFUSED if reason else Decision.ACCEPTED
         number, counter = (shown.number, shown.counter) if shown else ("", 0)
         seq = 0
@@ -554,6 +608,15 @@ class Terminal:
             taps=self.journal.counts(),
             chain_holds=self.journal.verify_chain() is None,
         )
+
+
+def _corrected(device_at: int, skew_ms: int) -> datetime:
+    """The instant of a device's clock, unix milliseconds, with its skew."""
+    return datetime.fromtimestamp((device_at + skew_ms) / 1000, tz=UTC)
+
+
+def _mode(loaded: _Loaded | None) -> str:
+    return str(loaded.bundle.terminal.get("mode") or "both") if loaded else "both"
 
 
 def _denied(loaded: _Loaded, shown: Presentation) -> bool:

@@ -16,29 +16,41 @@ JOURNEY_KEY = card_key(MASTER, packed(NUMBER), AID, KeyUse.JOURNEY)
 ADMIN_KEY = card_key(ADMIN, packed(NUMBER), AID, KeyUse.ADMIN)
 
 
-def credential(public_key: bytes, *, at: datetime = NOW, status_index: int = 7) -> bytes:
+def credential(
+    public_key: bytes,
+    *,
+    at: datetime = NOW,
+    status_index: int = 7,
+    number: str = NUMBER,
+    issuer_key: Ed25519PrivateKey = CITY,
+) -> bytes:
     """What the city signs for the chip's key."""
     return sign_static(
         Static(
             issuer="320100",
-            number=NUMBER,
+            number=numbers.parse(number),
             issued_at=at - timedelta(days=1),
             expires_at=at + timedelta(days=364),
             status_index=status_index,
             device_key=public_key,
             use=Use.CHIP,
         ),
-        CITY,
+        issuer_key,
     )
 
 
-def personalised(*, at: datetime = NOW) -> bytes:
+def personalised(*, number: str = NUMBER, journey_key: bytes | None = None, **facts: object) -> bytes:
     """The memory of a card that left the bureau."""
     memory = Memory()
     chip = Conversation(Applet(memory).process)
     chip.select()
     public = chip.make_key()
-    chip.personalise(number=NUMBER, journey_key=JOURNEY_KEY, admin_key=ADMIN_KEY, credential=credential(public, at=at))
+    chip.personalise(
+        number=number,
+        journey_key=journey_key or card_key(MASTER, packed(number), AID, KeyUse.JOURNEY),
+        admin_key=card_key(ADMIN, packed(number), AID, KeyUse.ADMIN),
+        credential=credential(public, number=number, **facts),  # type: ignore[arg-type]
+    )
     return memory.image
 
 

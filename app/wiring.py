@@ -15,7 +15,7 @@ from app.kernel import clock
 from app.kernel.db import Database, Json, Right
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
-from card import cards, clearing, transit
+from card import cards, clearing, ledger, transit
 from card.cards import jobs as cards_jobs
 from card.clearing import jobs as clearing_jobs
 from card.health import jobs as health_jobs
@@ -52,6 +52,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "charge.foreign": clearing.note_charge,
     "taps.alarmed": transit.on_taps_alarmed,
     "file.received": clearing.match_file,
+    "transfer.left-shard": ledger.arrive,
 }
 
 COURIERS: Final[dict[str, Courier]] = {
@@ -90,6 +91,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="ledger.purses", every_seconds=60, run=ledger_jobs.expire_purses),
     Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal, right=Right.SEALER),
     Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers, right=Right.SEALER),
+    Job(name="ledger.fold", every_seconds=5, run=ledger_jobs.fold, right=Right.SEALER),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
     Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),

@@ -35,6 +35,7 @@ class Purpose(StrEnum):
     BUNDLE = "bundle"  # terminal bundles, deny lists
     DOCUMENT = "document"  # certificates and decisions
     TOKEN = "token"  # noqa: S105  access tokens of machines
+    ARCHIVE = "archive"  # archived months of the ledger and the reports that close them
     CHECKPOINT = "checkpoint"  # the ledger's tree heads
 
 

@@ -21,8 +21,10 @@ from card.ledger.actions import (
     reverse,
     void_hold,
 )
+from card.ledger.archive import ArchiveDamaged, MonthMoved, MonthNotSealed, MonthTooYoung, check_archive
 from card.ledger.checks import check_books
 from card.ledger.opening import open_accounts
+from card.ledger.pages import BadCursor, Period, balance_at, period, statement
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
 from card.ledger.proofs import NotSealed, check_proofs, consistency_proof, newest_checkpoint, receipt
 from card.ledger.purses import (
@@ -40,23 +42,17 @@ from card.ledger.purses import (
     refunded_minor,
 )
 from card.ledger.queries import (
-    BadCursor,
     account,
     account_id,
     accounts_of_kind,
     balance,
-    balance_at,
     balances,
     booked,
     booking,
-    chart_balances,
-    day_balance,
     pending_holds,
     reversals_of,
-    statement,
     transfer,
     transfers_by_reference,
-    trial_balance,
 )
 from card.ledger.rules import (
     Account,
@@ -77,6 +73,7 @@ from card.ledger.rules import (
     HoldState,
     InsufficientFunds,
     LinkedRefused,
+    MonthArchived,
     Outcome,
     OutcomeStatus,
     ReversalExceedsOriginal,
@@ -91,6 +88,9 @@ from card.ledger.rules import (
     UnknownTransfer,
     shard_of,
 )
+from card.ledger.shards import CitusMissing, arrive, transfer_between_shards
+from card.ledger.shelf import ArchiveUnavailable, Month, UnknownMonth
+from card.ledger.trial import chart_balances, day_balance, trial_balance
 
 __all__ = [
     "Account",
@@ -98,11 +98,14 @@ __all__ = [
     "AccountKind",
     "AccountSpec",
     "AccountsDoNotMix",
+    "ArchiveDamaged",
+    "ArchiveUnavailable",
     "BadCursor",
     "BadTransfer",
     "Balance",
     "Booking",
     "BooksReport",
+    "CitusMissing",
     "DayLine",
     "Finding",
     "FindingKind",
@@ -113,10 +116,16 @@ __all__ = [
     "InsufficientFunds",
     "LedgerBusy",
     "LinkedRefused",
+    "Month",
+    "MonthArchived",
+    "MonthMoved",
+    "MonthNotSealed",
+    "MonthTooYoung",
     "NotSealed",
     "Outcome",
     "OutcomeStatus",
     "OutcomeUnknown",
+    "Period",
     "Poster",
     "Purse",
     "PurseConflict",
@@ -129,10 +138,12 @@ __all__ = [
     "TrialLine",
     "UnknownAccount",
     "UnknownHold",
+    "UnknownMonth",
     "UnknownTransfer",
     "account",
     "account_id",
     "accounts_of_kind",
+    "arrive",
     "balance",
     "balance_at",
     "balances",
@@ -140,6 +151,7 @@ __all__ = [
     "booking",
     "chart",
     "chart_balances",
+    "check_archive",
     "check_books",
     "check_proofs",
     "consistency_proof",
@@ -158,6 +170,7 @@ __all__ = [
     "pay",
     "payment_plan",
     "pending_holds",
+    "period",
     "post",
     "post_all",
     "post_groups",
@@ -171,6 +184,7 @@ __all__ = [
     "shard_of",
     "statement",
     "transfer",
+    "transfer_between_shards",
     "transfers_by_reference",
     "trial_balance",
     "void_hold",

@@ -127,3 +127,8 @@ def provider_fees() -> AccountSpec:
 def losses() -> AccountSpec:
     """What the city bears: rides never paid, copied codes, suspense nobody else answers for. Negative or zero."""
     return _open(AccountKind.LOSSES)
+
+
+def between_shards(other: int, *, kept_in: int) -> AccountSpec:
+    """In one shard, what came from or went to another: together with its counterpart there it is zero once all has arrived."""
+    return AccountSpec(key=f"{AccountKind.SHARD}:{other}", kind=AccountKind.SHARD, shard=kept_in)

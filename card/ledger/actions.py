@@ -15,14 +15,14 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from psycopg.errors import UniqueViolation
+from psycopg.errors import CheckViolation, UniqueViolation
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.kernel.db import refuse_on_constraint
-from card.ledger import queries, rules
+from card.ledger import queries, rules, shelf
 from card.ledger.models import BATCH_NO, AccountBalance, AccountDelta, AccountRow, HoldRow, LedgerBatch, RefusedTransfer
 from card.ledger.rules import (
     SHARD_BITS,
@@ -33,6 +33,7 @@ from card.ledger.rules import (
     HoldResolved,
     HoldState,
     InsufficientFunds,
+    Known,
     Outcome,
     OutcomeStatus,
     Posting,
@@ -206,10 +207,17 @@ def _post_in_shard(
                     return [Outcome(id=transfer.id, status=OutcomeStatus.POSTED) for transfer in transfers]
                 return post_exact(session, groups, shard=shard, now=now, remember=remember)
         except IntegrityError as error:
-            # An id of ours was booked by somebody else a moment ago; now it can be seen, and decided upon.
-            if not isinstance(error.orig, UniqueViolation) or attempt == ATTEMPTS - 1:
+            # An id of ours was booked by somebody else a moment ago, or its month is archived: now that is decided upon.
+            if not _decidable(error) or attempt == ATTEMPTS - 1:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+def _decidable(error: IntegrityError) -> bool:
+    """Whether the exact lane has an answer to what the database just refused."""
+    if isinstance(error.orig, CheckViolation):
+        return (error.orig.diag.constraint_name or "").startswith(shelf.CONSTRAINT)
+    return isinstance(error.orig, UniqueViolation)
 
 
 def _driver(session: Session, statement: str, parameters: dict[str, Any]) -> Any:
@@ -279,6 +287,7 @@ def post_exact(
     positions = queries.lock_positions(session, ids)
     accounts = queries.accounts(session, ids)
     known = queries.known(session, (transfer.id for transfer in transfers))
+    known |= _too_late(session, [transfer for transfer in transfers if transfer.id not in known])
     decision = rules.decide(accounts, positions, known, groups)
     _book(session, decision, shard=shard, now=now)
     if remember and decision.refusals:
@@ -303,6 +312,16 @@ def post_exact(
             ],
         )
     return decision.outcomes
+
+
+def _too_late(session: Session, transfers: Sequence[Transfer]) -> dict[UUID, Known]:
+    """Those new transfers whose month is archived, as if they had been refused for it before."""
+    archived = shelf.months(session)
+    return {
+        transfer.id: Known(transfer=transfer, refusal=rules.MonthArchived.code)
+        for transfer in transfers
+        if shelf.is_archived(archived, transfer.id)
+    }
 
 
 BOOK: Final = """

@@ -1,17 +1,24 @@
-"""What the worker repeats for the ledger: give expired holds back, make the coming months' partitions, seal batches."""
+"""What the worker repeats for the ledger: give expired holds back, make the coming months, seal batches and fold them."""
 
-from datetime import timedelta
+import time
+from datetime import date, timedelta
 from typing import Final
 
+import structlog
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from app.kernel import clock, signing
 from app.kernel.db import Database
 from app.kernel.settings import Settings
 from app.kernel.signing import Purpose
-from card.ledger import actions, proofs, purses
+from card.ledger import actions, marks, proofs, purses
 
 MONTHS_AHEAD: Final = 4
+ALARM_DAYS: Final = 35  # so many days ahead at least the months must reach, or an alarm is logged
+NUMBERED: Final = 1.0  # seconds in which a batch that has its number has written something
+SETTLING: Final = 10.0  # seconds to wait for transactions under way before folding is left to the next time
+log = structlog.get_logger()
 
 
 def expire_holds(database: Database, _: Settings) -> None:
@@ -31,12 +38,53 @@ def expire_purses(database: Database, _: Settings) -> None:
 
 
 def make_months(database: Database, _: Settings) -> None:
-    """Make the partitions of this month and the next ones, long before a transfer needs them."""
-    first_day = clock.now().date() - timedelta(days=1)
+    """Make the partitions of this month and the next ones, long before a transfer needs them; alarm if there are none."""
+    today = clock.now().date()
     with database.transaction() as session:
         session.execute(
-            text("SELECT card.make_ledger_months(:first_day, :months)"), {"first_day": first_day, "months": MONTHS_AHEAD}
+            text("SELECT card.make_ledger_months(:first_day, :months)"),
+            {"first_day": today - timedelta(days=1), "months": MONTHS_AHEAD},
         )
+        reaches = months_reach(session)
+    if reaches is None or reaches < today + timedelta(days=ALARM_DAYS):
+        log.error("ledger.months", alarm="the months of the ledger end soon", reach=str(reaches))
+
+
+def months_reach(session: Session) -> date | None:
+    """The day before which the ledger has a partition for every day from now on; none without partitions."""
+    found: date | None = session.execute(
+        text(
+            """SELECT max(to_date(substring(c.relname FROM 10), 'YYYY_MM') + interval '1 month')::date
+               FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+               WHERE i.inhparent = 'card.transfer'::regclass AND c.relname ~ '^transfer_[0-9]{4}_[0-9]{2}$'"""
+        )
+    ).scalar_one_or_none()
+    return found
+
+
+def fold(database: Database, _: Settings) -> None:
+    """Fold what was booked into marks, if enough has come. ``database`` is the sealer's."""
+    with database.transaction() as session:
+        if not marks.is_due(session):
+            return
+    fold_settled(database)
+
+
+def fold_settled(database: Database, *, all_of_it: bool = False) -> int:
+    """Wait until no batch below the newest can still come, then fold; how many marks were made (0 if it took too long)."""
+    with database.transaction() as session:
+        upto = marks.newest(session)
+    time.sleep(NUMBERED)
+    with database.transaction() as session:
+        horizon = marks.horizon(session)
+    until = time.monotonic() + SETTLING
+    while True:
+        with database.transaction() as session:
+            if marks.has_passed(session, horizon):
+                return marks.fold(session, upto=upto, now=clock.now(), all_of_it=all_of_it)
+        if time.monotonic() > until:
+            return 0
+        time.sleep(0.1)
 
 
 def seal(database: Database, settings: Settings) -> None:

@@ -7,7 +7,7 @@ A transfer carries no foreign key to its accounts: the check would cost two look
 Posting joins the accounts anyway and refuses an unknown one, and ``check_books`` proves it again.
 """
 
-from datetime import datetime
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import (
@@ -166,7 +166,15 @@ class AccountDelta(Base):
     """What one batch moved on one open account, and in how many transfers. Append-only."""
 
     __tablename__ = "account_delta"
-    __table_args__ = (SCHEMA,)
+    __table_args__ = (
+        Index(
+            "ix_account_delta_batch_no",
+            "batch_no",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
+        ),
+        SCHEMA,
+    )
 
     account_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -349,3 +357,91 @@ class LedgerCheck(Base):
     batches: Mapped[int] = mapped_column(BigInteger)
     findings: Mapped[int] = mapped_column(Integer)
     took_ms: Mapped[int] = mapped_column(BigInteger)
+
+
+class LedgerMark(Base):
+    """A batch up to which everything is folded into marks. What is later is added up from the batches themselves."""
+
+    __tablename__ = "ledger_mark"
+    __table_args__ = (SCHEMA,)
+
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    folded_at: Mapped[datetime]
+
+
+class AccountMark(Base):
+    """All that an open account was debited and credited up to and with a batch; only at marks before which it moved."""
+
+    __tablename__ = "account_mark"
+    __table_args__ = (SCHEMA,)
+
+    account_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    debit_minor: Mapped[int] = mapped_column(BigInteger)
+    credit_minor: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+
+
+class TurnoverMark(Base):
+    """All that the accounts of a kind were debited and credited for one reason up to and with a batch."""
+
+    __tablename__ = "turnover_mark"
+    __table_args__ = (SCHEMA,)
+
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    debit_minor: Mapped[int] = mapped_column(BigInteger)
+    credit_minor: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+    ledger: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    code: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    currency: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+
+
+class LedgerArchive(Base):
+    """A month that left the database: no id of it can be used again. ``manifest`` is what the city signed about its files."""
+
+    __tablename__ = "ledger_archive"
+    __table_args__ = (SCHEMA,)
+
+    month: Mapped[date] = mapped_column(primary_key=True)
+    id_from: Mapped[UUID]
+    id_to: Mapped[UUID]
+    place_first: Mapped[int] = mapped_column(BigInteger)
+    place_last: Mapped[int] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    manifest: Mapped[str]
+    archived_at: Mapped[datetime]
+
+
+class ArchivedBatch(Base):
+    """How much of a batch an archived month holds."""
+
+    __tablename__ = "archived_batch"
+    __table_args__ = (SCHEMA,)
+
+    batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    month: Mapped[date] = mapped_column(primary_key=True)
+    transfers: Mapped[int] = mapped_column(Integer)
+    total_minor: Mapped[int] = mapped_column(BigInteger)
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+
+
+class ArchivedRun(Base):
+    """Consecutive transfers of an account that were archived together, and a guarded account's balance behind them."""
+
+    __tablename__ = "archived_run"
+    __table_args__ = (SCHEMA,)
+
+    account_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    last_place: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    first_place: Mapped[int] = mapped_column(BigInteger)
+    debit_minor: Mapped[int] = mapped_column(BigInteger)
+    credit_minor: Mapped[int] = mapped_column(BigInteger)
+    after_minor: Mapped[int | None] = mapped_column(BigInteger)
+    transfers: Mapped[int] = mapped_column(BigInteger)
+    month: Mapped[date]
+    shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")

@@ -1,24 +1,15 @@
 """Reading the ledger: accounts, balances, statements, what is remembered of an id."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, Subquery, and_, case, false, func, literal, null, or_, select, union_all
+from sqlalchemy import and_, case, func, or_, select
 from sqlalchemy.orm import Session
 
-from app.kernel.errors import NotFound, msg
-from card.ledger.models import (
-    AccountBalance,
-    AccountDelta,
-    AccountRow,
-    HoldRow,
-    LedgerBatch,
-    RefusedTransfer,
-    TransferRow,
-    batch_in_sql,
-)
+from card.ledger import marks, shelf
+from card.ledger.models import AccountBalance, AccountRow, HoldRow, LedgerBatch, RefusedTransfer, TransferRow
 from card.ledger.rules import (
     Account,
     AccountId,
@@ -26,14 +17,10 @@ from card.ledger.rules import (
     AccountSpec,
     Balance,
     Booking,
-    DayLine,
     Known,
     Position,
-    StatementLine,
     Transfer,
     TransferCode,
-    TrialBalance,
-    TrialLine,
     UnknownAccount,
     UnknownTransfer,
     batch_of,
@@ -41,17 +28,6 @@ from card.ledger.rules import (
     place_of,
     shard_of,
 )
-
-PAGE_MAX: Final = 500
-CURSOR_MAX: Final = 20  # characters: two numbers and a point
-BATCH_NO_MAX: Final = 12  # digits of a batch's number, so that a place never outgrows 64 bits
-
-
-class BadCursor(NotFound):
-    """A statement cursor that this ledger did not give out."""
-
-    code = "bad-cursor"
-    sentence = msg("This part of the statement does not exist.")
 
 
 def _account(row: AccountRow) -> Account:
@@ -138,15 +114,35 @@ def known(session: Session, ids: Iterable[UUID]) -> dict[UUID, Known]:
     found = {row.id: Known(transfer=_transfer(row), refusal=row.refusal) for row in refused}
     booked = session.scalars(select(TransferRow).where(TransferRow.id.in_(wanted)))
     found.update((row.id, Known(transfer=_transfer(row))) for row in booked)
+    archived = shelf.find(session, (id_ for id_ in wanted if id_ not in found))
+    found.update((id_, Known(transfer=_archived(row))) for id_, row in archived.items())
     return found
+
+
+def _archived(row: dict[str, Any]) -> Transfer:
+    """A transfer as the archive keeps it."""
+    return Transfer(
+        id=UUID(row["id"]),
+        debit=AccountId(row["debit"]),
+        credit=AccountId(row["credit"]),
+        amount_minor=row["amount_minor"],
+        code=TransferCode(row["code"]),
+        event_at=shelf.instant(row["event_at"]),
+        reference=row["reference"] or "",
+        metadata=shelf.details(row["metadata"]) or {},
+        reverses=UUID(row["reverses"]) if row["reverses"] else None,
+    )
 
 
 def transfer(session: Session, transfer_id: UUID) -> Transfer:
     """A booked transfer. Raises :class:`UnknownTransfer`."""
     row = session.scalars(select(TransferRow).where(TransferRow.id == transfer_id)).one_or_none()
-    if row is None:
+    if row is not None:
+        return _transfer(row)
+    archived = shelf.find(session, [transfer_id])
+    if not archived:
         raise UnknownTransfer(str(transfer_id))
-    return _transfer(row)
+    return _archived(archived[transfer_id])
 
 
 def booking(session: Session, transfer_id: UUID) -> Booking:
@@ -157,7 +153,17 @@ def booking(session: Session, transfer_id: UUID) -> Booking:
         .where(TransferRow.id == transfer_id)
     ).one_or_none()
     if found is None:
-        raise UnknownTransfer(str(transfer_id))
+        archived = shelf.find(session, [transfer_id]).get(transfer_id)
+        if archived is None:
+            raise UnknownTransfer(str(transfer_id))
+        return Booking(
+            transfer=_archived(archived),
+            batch_no=batch_of(archived["place"]),
+            leaf=leaf_of(archived["place"]),
+            posted_at=shelf.instant(archived["posted_at"]),
+            debit_after_minor=archived["debit_after_minor"],
+            credit_after_minor=archived["credit_after_minor"],
+        )
     row, posted_at = found
     return Booking(
         transfer=_transfer(row),
@@ -180,7 +186,7 @@ def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:
 def reversals_of(session: Session, transfer_id: UUID) -> list[Transfer]:
     """The booked transfers that give back all or part of ``transfer_id``."""
     rows = session.scalars(select(TransferRow).where(TransferRow.reverses == transfer_id).order_by(TransferRow.place))
-    return [_transfer(row) for row in rows]
+    return [*map(_archived, shelf.reversals(session, transfer_id)), *map(_transfer, rows)]
 
 
 def balance(session: Session, account_id: AccountId) -> Balance:
@@ -197,55 +203,20 @@ def balance(session: Session, account_id: AccountId) -> Balance:
             available_minor=row.posted_minor - row.held_minor - row.floor_minor,
         )
     account(session, account_id)
-    posted = _open_balance(session, account_id)
+    posted = marks.open_balances(session, [account_id]).get(account_id, 0)
     return Balance(posted_minor=posted, held_minor=0, available_minor=posted)
-
-
-def balance_at(session: Session, account_id: AccountId, instant: datetime) -> int:
-    """The booked balance of an account when everything up to ``instant`` (inclusive) was booked, in fen.
-
-    A guarded account's is read beside its last transfer by index, however long its history; an open account's is the sum of
-    its deltas up to then. Raises :class:`UnknownAccount`.
-    """
-    owner = account(session, account_id)
-    last = session.scalar(
-        select(LedgerBatch.batch_no)
-        .where(LedgerBatch.posted_at <= instant)
-        .order_by(LedgerBatch.posted_at.desc(), LedgerBatch.batch_no.desc())
-        .limit(1)
-    )
-    if last is None:
-        return 0
-    if not owner.guarded:
-        return _open_balance(session, account_id, before_batch=last + 1)
-    newest = _lines(session, owner, place_of(last + 1, 0), 1)
-    return int(newest[0].after_minor) if newest else 0
 
 
 def balances(session: Session, ids: Iterable[AccountId]) -> dict[AccountId, int]:
     """The booked balance of each of ``ids`` in fen; an account that never moved has none of its own and is left out."""
-    wanted = list(set(ids))
-    guarded = session.execute(
-        select(AccountBalance.account_id, AccountBalance.posted_minor).where(AccountBalance.account_id.in_(wanted))
+    wanted = set(ids)
+    rows = session.execute(
+        select(AccountBalance.account_id, AccountBalance.posted_minor).where(
+            AccountBalance.account_id.in_(wanted), AccountBalance.shard.in_({shard_of(id_) for id_ in wanted})
+        )
     )
-    found = {AccountId(row.account_id): int(row.posted_minor) for row in guarded}
-    opened = session.execute(
-        select(AccountDelta.account_id, func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor).label("posted_minor"))
-        .where(AccountDelta.account_id.in_(wanted))
-        .group_by(AccountDelta.account_id)
-    )
-    found.update((AccountId(row.account_id), int(row.posted_minor)) for row in opened)
-    return found
-
-
-def _open_balance(session: Session, account_id: AccountId, *, before_batch: int | None = None) -> int:
-    """Credits minus debits of an open account, over all batches or those before ``before_batch``."""
-    query = select(func.coalesce(func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor), 0)).where(
-        AccountDelta.account_id == account_id, AccountDelta.shard == shard_of(account_id)
-    )
-    if before_batch is not None:
-        query = query.where(AccountDelta.batch_no < before_batch)
-    return int(session.execute(query).scalar_one())
+    guarded = {AccountId(row.account_id): int(row.posted_minor) for row in rows}
+    return guarded | marks.open_balances(session, wanted - set(guarded))
 
 
 def pending_holds(session: Session, account_id: AccountId) -> list[tuple[UUID, int, datetime]]:
@@ -256,223 +227,6 @@ def pending_holds(session: Session, account_id: AccountId) -> list[tuple[UUID, i
         .order_by(HoldRow.expires_at, HoldRow.id)
     )
     return [(row.id, row.amount_minor, row.expires_at) for row in rows]
-
-
-def _read_cursor(cursor: str) -> int:
-    batch_no, _, leaf = cursor.partition(".")
-    if len(cursor) > CURSOR_MAX or not (batch_no.isdecimal() and leaf.isdecimal()) or len(batch_no) > BATCH_NO_MAX:
-        raise BadCursor(cursor)
-    return place_of(int(batch_no), int(leaf))
-
-
-def statement(session: Session, account_id: AccountId, *, before: str | None = None, limit: int = 50) -> list[StatementLine]:
-    """The newest ``limit`` transfers of an account (of those before the cursor ``before``), newest first.
-
-    Each line carries the booked balance after it. Raises :class:`UnknownAccount`.
-    """
-    owner = account(session, account_id)
-    limit = max(1, min(limit, PAGE_MAX))
-    rows = _lines(session, owner, _read_cursor(before) if before else None, limit)
-    if not rows:
-        return []
-    keys = {found.id: found.key for found in accounts(session, {AccountId(row.counter) for row in rows}).values()}
-    after = [int(row.after_minor) for row in rows] if owner.guarded else _running(session, account_id, rows)
-    return [
-        StatementLine(
-            transfer_id=row.id,
-            event_at=row.event_at,
-            posted_at=row.posted_at,
-            code=TransferCode(row.code),
-            reference=row.reference,
-            counter_key=keys.get(AccountId(row.counter), f"#{row.counter}"),
-            amount_minor=row.amount,
-            balance_after_minor=balance_after,
-            metadata=row.details or {},
-            cursor=f"{batch_of(row.place)}.{leaf_of(row.place)}",
-        )
-        for row, balance_after in zip(rows, after, strict=True)
-    ]
-
-
-LINE: Final = (
-    TransferRow.id,
-    TransferRow.event_at,
-    TransferRow.code,
-    TransferRow.reference,
-    TransferRow.details.label("details"),
-    TransferRow.place,
-)
-
-
-def _lines(session: Session, owner: Account, before: int | None, limit: int) -> list[Row[Any]]:
-    """The newest ``limit`` transfers of ``owner`` before the place ``before``, newest first."""
-    sides = _guarded_sides(owner, before, limit) if owner.guarded else _open_sides(session, owner, before, limit)
-    query = (
-        select(sides, LedgerBatch.posted_at)
-        .join(LedgerBatch, LedgerBatch.batch_no == batch_in_sql(sides.c.place))
-        .where(LedgerBatch.shard == shard_of(owner.id))
-        .order_by(sides.c.place.desc())
-        .limit(limit)
-    )
-    return list(session.execute(query))
-
-
-def _guarded_sides(owner: Account, before: int | None, limit: int) -> Subquery:
-    """By the indexes of the guarded sides: as quick at the end of a long history as at its beginning."""
-    sides = []
-    for own, other, after, sign in (
-        (TransferRow.debit, TransferRow.credit, TransferRow.debit_after_minor, -1),
-        (TransferRow.credit, TransferRow.debit, TransferRow.credit_after_minor, 1),
-    ):
-        side = select(
-            *LINE, other.label("counter"), (TransferRow.amount_minor * sign).label("amount"), after.label("after_minor")
-        )
-        side = side.where(own == owner.id, TransferRow.shard == shard_of(owner.id), after.is_not(None))
-        if before is not None:
-            side = side.where(TransferRow.place < before)
-        sides.append(side.order_by(TransferRow.place.desc()).limit(limit).subquery())
-    return union_all(*(select(side) for side in sides)).subquery()
-
-
-def _open_sides(session: Session, owner: Account, before: int | None, limit: int) -> Subquery:
-    """By the deltas, which say in what batches the newest transfers are: a batch is a range of places."""
-    deltas = select(AccountDelta.batch_no, AccountDelta.transfers).where(
-        AccountDelta.account_id == owner.id, AccountDelta.shard == shard_of(owner.id)
-    )
-    if before is not None:
-        deltas = deltas.where(AccountDelta.batch_no <= batch_of(before))
-    ranges, left = [], limit
-    for delta in session.execute(deltas.order_by(AccountDelta.batch_no.desc()).limit(limit + 1)):
-        ending = place_of(delta.batch_no + 1, 0) if before is None else min(place_of(delta.batch_no + 1, 0), before)
-        ranges.append(and_(TransferRow.place >= place_of(delta.batch_no, 0), TransferRow.place < ending))
-        if ending != before:  # how many of the batch that the cursor divides are left, nobody knows
-            left -= delta.transfers
-        if left <= 0:
-            break
-    paying = TransferRow.debit == owner.id
-    return (
-        select(
-            *LINE,
-            case((paying, TransferRow.credit), else_=TransferRow.debit).label("counter"),
-            case((paying, -TransferRow.amount_minor), else_=TransferRow.amount_minor).label("amount"),
-            null().label("after_minor"),
-        )
-        .where(
-            or_(false(), *ranges),
-            or_(paying, TransferRow.credit == owner.id),
-            TransferRow.shard == shard_of(owner.id),
-        )
-        .order_by(TransferRow.place.desc())
-        .limit(limit)
-        .subquery()
-    )
-
-
-def _running(session: Session, account_id: AccountId, rows: list[Row[Any]]) -> list[int]:
-    """The balances of an open account after each of ``rows`` (newest first), counted back from its deltas."""
-    newest = rows[0]
-    batch_no = batch_of(newest.place)
-    later_in_batch = session.execute(
-        select(
-            func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.credit == account_id), 0)
-            - func.coalesce(func.sum(TransferRow.amount_minor).filter(TransferRow.debit == account_id), 0)
-        ).where(
-            TransferRow.place > newest.place,
-            TransferRow.place < place_of(batch_no + 1, 0),
-            TransferRow.shard == shard_of(account_id),
-            or_(TransferRow.debit == account_id, TransferRow.credit == account_id),
-        )
-    ).scalar_one()
-    present = _open_balance(session, account_id, before_batch=batch_no + 1) - int(later_in_batch)
-    found = []
-    for row in rows:
-        found.append(present)
-        present -= row.amount
-    return found
-
-
-def trial_balance(session: Session) -> TrialBalance:
-    """What every account that moved was debited and credited, and what it comes to."""
-    legs = union_all(
-        select(TransferRow.debit.label("account_id"), TransferRow.amount_minor.label("debit"), literal(0).label("credit")),
-        select(TransferRow.credit, literal(0), TransferRow.amount_minor),
-    ).subquery()
-    query = (
-        select(
-            AccountRow,
-            func.sum(legs.c.debit).label("debit"),
-            func.sum(legs.c.credit).label("credit"),
-            func.count().label("transfers"),
-        )
-        .join(legs, legs.c.account_id == AccountRow.id)
-        .group_by(AccountRow.id, AccountRow.shard)
-        .order_by(AccountRow.kind, AccountRow.id)
-    )
-    return TrialBalance(
-        lines=[
-            TrialLine(account=_account(row), debit_minor=int(debit), credit_minor=int(credit), transfers=transfers)
-            for row, debit, credit, transfers in session.execute(query)
-        ]
-    )
-
-
-def day_balance(session: Session, *, beginning: datetime, ending: datetime) -> list[DayLine]:
-    """The trial balance of the transfers booked from ``beginning`` to before ``ending``, by kind of account."""
-    legs = union_all(
-        select(
-            TransferRow.debit.label("account_id"),
-            TransferRow.batch_no.label("batch_no"),
-            TransferRow.amount_minor.label("debit"),
-            literal(0).label("credit"),
-        ),
-        select(TransferRow.credit, TransferRow.batch_no, literal(0), TransferRow.amount_minor),
-    ).subquery()
-    within = LedgerBatch.posted_at >= beginning
-    query = (
-        select(
-            AccountRow.kind,
-            func.coalesce(func.sum(legs.c.credit - legs.c.debit).filter(~within), 0).label("opening"),
-            func.coalesce(func.sum(legs.c.debit).filter(within), 0).label("debit"),
-            func.coalesce(func.sum(legs.c.credit).filter(within), 0).label("credit"),
-        )
-        .select_from(legs)
-        .join(AccountRow, AccountRow.id == legs.c.account_id)
-        .join(LedgerBatch, LedgerBatch.batch_no == legs.c.batch_no)
-        .where(LedgerBatch.posted_at < ending)
-        .group_by(AccountRow.kind)
-    )
-    return [
-        DayLine(
-            kind=AccountKind(row.kind),
-            opening_minor=int(row.opening),
-            debit_minor=int(row.debit),
-            credit_minor=int(row.credit),
-        )
-        for row in session.execute(query)
-    ]
-
-
-def chart_balances(session: Session) -> Mapping[AccountKind, tuple[int, int]]:
-    """By kind of account: how many are open, and the sum of their balances in fen."""
-    open_sums = (
-        select(
-            AccountDelta.account_id.label("account_id"),
-            func.sum(AccountDelta.credit_minor - AccountDelta.debit_minor).label("posted"),
-        )
-        .group_by(AccountDelta.account_id)
-        .subquery()
-    )
-    query = (
-        select(
-            AccountRow.kind,
-            func.count(),
-            func.coalesce(func.sum(func.coalesce(AccountBalance.posted_minor, open_sums.c.posted, 0)), 0),
-        )
-        .outerjoin(AccountBalance, AccountBalance.account_id == AccountRow.id)
-        .outerjoin(open_sums, open_sums.c.account_id == AccountRow.id)
-        .group_by(AccountRow.kind)
-    )
-    return {AccountKind(kind): (count, int(total)) for kind, count, total in session.execute(query)}
 
 
 def booked(

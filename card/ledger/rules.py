@@ -69,6 +69,7 @@ class AccountKind(StrEnum):
     CLEARING_FEES = "clearing-fees"
     PROVIDER_FEES = "provider-fees"
     LOSSES = "losses"
+    SHARD = "shard"
 
 
 class TransferCode(IntEnum):
@@ -195,6 +196,13 @@ class HoldExceeded(Conflict):
     sentence = msg("The amount exceeds what was held.")
 
 
+class MonthArchived(Conflict):
+    """The id belongs to a month that left the database: nothing can be booked into it any more."""
+
+    code = "month-archived"
+    sentence = msg("The month of this transfer is archived. Nothing more can be booked into it.")
+
+
 class ReversalExceedsOriginal(Conflict):
     """The reversals of a transfer would add up to more than the transfer."""
 
@@ -203,7 +211,8 @@ class ReversalExceedsOriginal(Conflict):
 
 
 REFUSALS: Final[dict[str, type[Refusal]]] = {
-    kind.code: kind for kind in (UnknownAccount, InsufficientFunds, TransferConflict, AccountsDoNotMix, LinkedRefused)
+    kind.code: kind
+    for kind in (UnknownAccount, InsufficientFunds, TransferConflict, AccountsDoNotMix, LinkedRefused, MonthArchived)
 }
 
 
@@ -573,9 +582,11 @@ class DayLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialLine:
-    """One account of the trial balance; ``balance_minor`` is credits minus debits."""
+    """One kind of account in the trial balance of a ledger and currency; ``transfers`` counts both of its sides."""
 
-    account: Account
+    ledger: int
+    currency: str
+    kind: AccountKind
     debit_minor: int
     credit_minor: int
     transfers: int
@@ -588,7 +599,7 @@ class TrialLine:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrialBalance:
-    """All accounts that moved, and the sum per ledger and currency, which is zero when the books are right."""
+    """All kinds of accounts that moved, and the sum per ledger and currency, which is zero when the books are right."""
 
     lines: list[TrialLine]
 
@@ -597,7 +608,7 @@ class TrialBalance:
         """Σ balances by (ledger, currency)."""
         found: dict[tuple[int, str], int] = {}
         for line in self.lines:
-            place = (line.account.ledger, line.account.currency)
+            place = (line.ledger, line.currency)
             found[place] = found.get(place, 0) + line.balance_minor
         return found
 
@@ -620,6 +631,8 @@ class FindingKind(StrEnum):
     HOLD = "hold"  # a posted hold without its transfer
     REVERSAL = "reversal"  # more reversed than there was
     SUM = "sum"  # a ledger and currency do not sum to zero
+    MARK = "mark"  # a running total is not the sum of what was folded into it
+    ARCHIVE = "archive"  # an archived month is not what the city signed
     PROOF = "proof"  # a sealed batch no longer has the root it was sealed with
 
 

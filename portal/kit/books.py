@@ -29,6 +29,7 @@ KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.CLEARING_FEES: msg("Clearing fees"),
     AccountKind.PROVIDER_FEES: msg("Payment provider fees"),
     AccountKind.LOSSES: msg("Losses the city bears"),
+    AccountKind.SHARD: msg("On its way between shards"),
 }
 
 CODES: Final[dict[TransferCode, str]] = {

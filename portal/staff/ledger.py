@@ -47,6 +47,7 @@ GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
         AccountKind.STRIPE_CLEARING,
         AccountKind.PROVIDER_FEES,
         AccountKind.SUSPENSE,
+        AccountKind.SHARD,
     ),
 }
 

@@ -14,7 +14,7 @@ from card.ledger import Hold, Transfer, TransferCode, chart
 from tests.conftest import with_database
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-BEFORE, AFTER = "0018", "0019"
+BEFORE, AFTER = "0018", "head"
 
 
 def fresh(server_url: str, name: str) -> str:
@@ -83,7 +83,7 @@ def test_every_row_is_carried_over(server_url: str, worker_id: str) -> None:
     url = fresh(server_url, f"layout_{worker_id}")
     config = migrate.configuration(url)
     command.upgrade(config, AFTER)
-    database = Database(url, role="city_app", pool_size=1)
+    database = Database(url, pool_size=1)
     write_a_day(database, now=NOW)
     first = seen(database)
     database.close()

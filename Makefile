@@ -20,6 +20,7 @@ reset: .venv/demo  ## forget the demonstration's data
 
 test: .venv/dev  ## everything, browser included
 	@$(BIN)/python -m tests.build.browser
+	@$(BIN)/python -m tests.build.reader
 	@$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check . && $(BIN)/lint-imports --no-cache > /dev/null || { $(BIN)/ruff check .; $(BIN)/lint-imports; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 $(ARGS)

@@ -38,6 +38,9 @@ def _port() -> int:
             return port
 
 
+ABSENCE_S = 0.5  # pcscd looks every 0.4 s, and takes a card that follows sooner for the one before
+
+
 class Slot:
     """The place a card is held to. A command can be met by taking the card away."""
 
@@ -45,6 +48,7 @@ class Slot:
         self._port = port
         self._thread: threading.Thread | None = None
         self._connection: socket.socket | None = None
+        self._left_at = 0.0
 
     def put(
         self,
@@ -55,11 +59,16 @@ class Slot:
     ) -> None:
         """Hold the card there; where ``before`` or ``after`` raises :class:`PowerLost` it leaves the field."""
         self.take()
+        time.sleep(max(0.0, self._left_at + ABSENCE_S - time.monotonic()))
         self._connection = socket.create_connection(("127.0.0.1", self._port), timeout=5)
         self._connection.settimeout(None)
         presence = Presence(Applet(memory), self._connection, before=before, after=after)
-        self._thread = threading.Thread(target=presence.stay, daemon=True)
+        self._thread = threading.Thread(target=self._stay, args=(presence,), daemon=True)
         self._thread.start()
+
+    def _stay(self, presence: Presence) -> None:
+        presence.stay()
+        self._left_at = time.monotonic()
 
     def take(self) -> None:
         """Take it away."""

@@ -1,4 +1,4 @@
-"""Readers through PC/SC (``pyscard``, optional: ``pip install .[chip]``; it needs the system's pcscd)."""
+"""Readers through PC/SC: ``pyscard``, which only a gate with a reader needs, and the system's pcscd."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ class NoReader(Exception):
 
 def _context() -> Any:
     if scard is None:
-        raise NoReader("pyscard is not installed: pip install .[chip]")
+        raise NoReader("pyscard is not installed: pip install pyscard")
     failed, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
     if failed:
         raise NoReader(f"pcscd does not answer: {scard.SCardGetErrorMessage(failed)}")

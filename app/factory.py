@@ -19,7 +19,7 @@ from card.purchases import api as purchases_api
 from card.transit import api as transit_api
 from portal import kit
 from portal.hospital import desk as hospital_desk
-from portal.operator import console
+from portal.operator import console, inspect
 from portal.partner import clearing as partner_clearing
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
@@ -100,6 +100,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(purchases_api.blueprint)
         for screen in (home, resident_card, phone, top_up, payments_screen, data_screen, staff_people, staff_cards):
             app.register_blueprint(screen.blueprint)
+        app.register_blueprint(inspect.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
             app.register_blueprint(screen.blueprint)
         for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):

@@ -17,6 +17,7 @@ from card.credentials.bundles import (
     read_certificate,
     renewal_proof,
     sign_bundle,
+    sign_inspection,
     to_base64url,
 )
 from card.credentials.card_number import CardNumber, issuing_city
@@ -128,6 +129,7 @@ __all__ = [
     "renewal_proof",
     "sign1",
     "sign_bundle",
+    "sign_inspection",
     "sign_static",
     "tap_from",
     "to_base64url",

@@ -13,6 +13,7 @@ from card.credentials.reasons import CredentialRefused, Reason
 
 CERTIFICATE_LIFE: Final = timedelta(days=90)
 _CERTIFICATE: Final = b"citizen-card/terminal-certificate/1"
+_INSPECTION: Final = b"citizen-card/inspection-bundle/1"
 _RENEWAL: Final = b"citizen-card/terminal-renewal/1"
 _BUNDLE: Final = b"citizen-card/bundle/1"
 
@@ -104,6 +105,11 @@ def _renewal(terminal_id: str, current: bytes) -> bytes:
 def sign_bundle(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
     """A bundle signed with the city's BUNDLE key; :class:`Bundle` says what it holds."""
     return cose.sign(signer, wire.write(document), kid=key_id(raw_public(signer.public_key())), external=_BUNDLE)
+
+
+def sign_inspection(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
+    """What an inspector's phone checks cards with, signed with the city's BUNDLE key; no gate takes it for its own."""
+    return cose.sign(signer, wire.write(document), kid=key_id(raw_public(signer.public_key())), external=_INSPECTION)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

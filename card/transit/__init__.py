@@ -27,6 +27,7 @@ from card.transit.explanations import (
     taps_of_card_day,
 )
 from card.transit.ingestion import on_taps_alarmed, receive
+from card.transit.inspections import Checked, check, inspection_bundle, inspection_key
 from card.transit.network import (
     Imported,
     LineView,
@@ -60,6 +61,7 @@ from card.transit.queries import (
     journey_by_key,
     journeys_of_holder,
     journeys_of_operator,
+    last_tap_of,
     postings_of_day,
     revenue_by_hour,
     revenue_by_line,
@@ -121,6 +123,7 @@ __all__ = [
     "MODES",
     "AlarmView",
     "AlreadyContested",
+    "Checked",
     "ContestKind",
     "ContestState",
     "ContestView",
@@ -166,6 +169,7 @@ __all__ = [
     "accept_presentment",
     "alarms_of_operator",
     "bundle",
+    "check",
     "claimed_in",
     "complete_from_habit",
     "contest",
@@ -185,10 +189,13 @@ __all__ = [
     "exposure",
     "from_habit",
     "import_feed",
+    "inspection_bundle",
+    "inspection_key",
     "journey",
     "journey_by_key",
     "journeys_of_holder",
     "journeys_of_operator",
+    "last_tap_of",
     "liability",
     "lines_of",
     "on_payment_settled",

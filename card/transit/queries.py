@@ -242,6 +242,22 @@ def taps_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> 
     return [_tap(row) for row in rows]
 
 
+def last_tap_of(session: Session, card_number: str, *, operator_id: str, since: datetime) -> TapView | None:
+    """The last tap of a card that a terminal of the operator let pass since then; none where none is known here yet."""
+    row = session.scalars(
+        select(TapRow)
+        .where(
+            TapRow.card_number == card_number,
+            TapRow.operator_id == operator_id,
+            TapRow.decision == "accepted",
+            TapRow.at >= since,
+        )
+        .order_by(TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
+        .limit(1)
+    ).first()
+    return _tap(row) if row is not None else None
+
+
 def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapView]:
     """Every tap of a card-day in the order of travel, whatever became of it."""
     rows = session.scalars(

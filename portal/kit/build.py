@@ -23,6 +23,8 @@ FROZEN: Final = ("package.json", "package-lock.json", "portal/kit/build.py")
 TRANSPORT: Final = re.compile(r"@font-face\{font-family:GDS Transport;[^}]*\}")
 COPIES: Final = {
     "qrcode.js": "qrcode-generator/dist/qrcode.mjs",  # a phone draws its own code while it is offline
+    "jsqr.js": "jsqr/dist/jsQR.js",  # an inspector's phone reads codes where the browser has no detector of its own
+    "jsqr-LICENSE.txt": "jsqr/LICENSE",
     "govuk-frontend.js": "govuk-frontend/dist/govuk/govuk-frontend.min.js",
     "public-sans.woff2": "@fontsource-variable/public-sans/files/public-sans-latin-wght-normal.woff2",
     "public-sans-LICENSE.txt": "@fontsource-variable/public-sans/LICENSE",

@@ -79,6 +79,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
         Item(endpoint="operator.start", label=msg("Today")),
         Item(endpoint="operator.terminals", label=msg("Terminals")),
         Item(endpoint="operator.taps", label=msg("Taps")),
+        Item(endpoint="inspect.show", label=msg("Check a card")),
         Item(endpoint="operator.journeys", label=msg("Journeys")),
         Item(endpoint="operator.statement", label=msg("Daily statement")),
         Item(endpoint="operator.questions", label=msg("Questions")),

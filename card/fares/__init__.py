@@ -2,9 +2,24 @@
 
 from card.fares.apportionment import apportion, shares_of
 from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
-from card.fares.feeds import Feed, FeedRefused, Problem, read_feed, read_files
+from card.fares.drafting import (
+    Change,
+    Sheet,
+    Sheets,
+    columns_of,
+    differences,
+    in_sheets,
+    merge,
+    placed,
+    shared_sheet,
+    sheet_from,
+    sheets_of,
+    tidy,
+)
+from card.fares.feeds import Feed, FeedRefused, Problem, parse_date, read_feed, read_files
+from card.fares.gtfs import COLUMNS, OURS, Column
 from card.fares.legs import JoinRule, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
-from card.fares.publishing import Line, LineStop, Operator, Published, Stop, fingerprint, publish
+from card.fares.publishing import FARE_FILES, Line, LineStop, Operator, Published, Stop, fingerprint, publish
 from card.fares.tariffs import (
     LOCAL_CARD,
     BadTariff,
@@ -28,11 +43,16 @@ from card.fares.tariffs import (
 )
 
 __all__ = [
+    "COLUMNS",
+    "FARE_FILES",
     "LOCAL_CARD",
+    "OURS",
     "BadTariff",
     "Band",
     "Cap",
+    "Change",
     "Charge",
+    "Column",
     "Concession",
     "Entitlement",
     "Feed",
@@ -56,6 +76,8 @@ __all__ = [
     "Published",
     "Rider",
     "SameStation",
+    "Sheet",
+    "Sheets",
     "State",
     "Step",
     "StepCode",
@@ -72,9 +94,19 @@ __all__ = [
     "band_fare",
     "card_day",
     "charge",
+    "columns_of",
+    "differences",
     "fingerprint",
+    "in_sheets",
+    "merge",
+    "parse_date",
+    "placed",
     "publish",
     "read_feed",
     "read_files",
+    "shared_sheet",
     "shares_of",
+    "sheet_from",
+    "sheets_of",
+    "tidy",
 ]

@@ -210,6 +210,10 @@ class Charge:
             found[operator] = found.get(operator, 0) + fact.charged_minor
         return found
 
+    def count_of(self, operator: str) -> int:
+        """How many journeys were made with ``operator``."""
+        return sum([fact.first.operator == operator for fact in self._facts])
+
     def owed_to(self, operator: str) -> int:
         """What the card owes ``operator`` for the day."""
         return self.owed.get(operator, 0)

@@ -200,7 +200,7 @@ _DUPLICATE_KEY: Final = msg("the same key is on an earlier line")
 _DANGLING: Final = msg("refers to something that is not in the feed")
 _RAGGED: Final = msg("the line has more or fewer fields than the header")
 _ENCODING: Final = msg("the file is not UTF-8")
-_NOT_CSV: Final = msg("the file cannot be read as comma-separated values")
+NOT_CSV: Final = msg("the file cannot be read as comma-separated values")
 _NOT_ZIP: Final = msg("is neither a folder nor a ZIP file")
 _TOO_LARGE: Final = msg("the feed is too large")
 _HALF: Final = msg("is given without its other half")
@@ -267,7 +267,7 @@ class _Reader:
                     continue
                 rows.append(Row(begin, {k: v.strip() for k, v in zip(header, cells, strict=True)}))
         except csv.Error as error:
-            self.fault(name, reader.line_num, "", _NOT_CSV, str(error))
+            self.fault(name, reader.line_num, "", NOT_CSV, str(error))
             return
         for column in sorted({column for column in header if header.count(column) > 1}):
             self.fault(name, 1, column, _DUPLICATE_COLUMN)

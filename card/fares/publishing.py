@@ -479,7 +479,9 @@ def fingerprint(feed: Feed, tariff: Tariff) -> str:
     """A digest of all that ``tariff`` says: two imports of one version agree exactly when their fingerprints do."""
     said: list[object] = [sorted((*pair, str(km.normalize())) for pair, km in tariff.distances.items())]
     for file in OURS:
-        rows = [dict(sorted(row.values.items())) for row in feed.rows(file) if row["tariff_id"] == tariff.id]
+        rows = [
+            dict(sorted((k, v) for k, v in row.values.items() if v)) for row in feed.rows(file) if row["tariff_id"] == tariff.id
+        ]
         said.append(sorted(json.dumps(row, ensure_ascii=False) for row in rows))
     if tariff.legs is not None and not tariff.bands:
         said += [[file, feed.files.get(file, b"").hex()] for file in FARE_FILES]

@@ -1,5 +1,8 @@
 """What the worker repeats for transit."""
 
+import time
+from typing import Final
+
 import structlog
 
 from app.kernel import clock
@@ -7,12 +10,13 @@ from app.kernel.db import Database
 from app.kernel.errors import Refusal
 from app.kernel.settings import Settings
 from card import partners
-from card.transit import debts, terminals
+from card.transit import debts, drafts, terminals
 from card.transit.completion import complete_all as complete_from_habit
 
-__all__ = ["complete_from_habit", "fetch_partner_lists", "recover_debts"]
+__all__ = ["complete_from_habit", "fetch_partner_lists", "price_what_ifs", "recover_debts"]
 
 log = structlog.get_logger()
+SLICE_SECONDS: Final = 2.0
 DENY_LIST_PATH = "/api/federation/deny-list"
 
 
@@ -42,3 +46,27 @@ def fetch_partner_lists(database: Database, settings: Settings) -> None:
                 terminals.keep_partner_list(session, city=city, document=document, now=clock.now())
         except Refusal as refusal:
             log.warning("transit.partner-list", partner=city, code=refusal.code)
+
+
+def price_what_ifs(database: Database, settings: Settings) -> None:
+    """Price what-if runs a slice at a time, so that nothing else waits; a run goes on where it was left."""
+    del settings
+    until = time.monotonic() + SLICE_SECONDS
+    with database.transaction() as session:
+        runs = drafts.unfinished_runs(session)
+    for run_id in runs:
+        try:
+            with database.transaction() as session:
+                made = drafts.begin_run(session, run_id, now=clock.now())
+            with database.transaction() as session:
+                left = drafts.parts_left(session, run_id)
+            for part in left:
+                if time.monotonic() > until:
+                    return
+                drafts.price_one_part(database, run_id, made, part, now=clock.now())
+            with database.transaction() as session:
+                drafts.end_run(session, run_id, now=clock.now())
+        except Refusal as refusal:
+            log.warning("transit.what-if", run=str(run_id), code=refusal.code)
+            with database.transaction() as session:
+                drafts.end_run(session, run_id, now=clock.now(), refusal=refusal)

@@ -591,4 +591,88 @@ class AlarmSeen(Base):
     note: Mapped[str]
 
 
+class TariffDraft(Base):
+    """A tariff version in the making. ``import_id`` is the feed it began from; once published, the one that brought it."""
+
+    __tablename__ = "tariff_draft"
+    __table_args__ = (
+        Index("ix_tariff_draft_operator_id", "operator_id", "id"),
+        CheckConstraint("state IN ('open', 'submitted', 'published', 'withdrawn')", name="state"),
+        CheckConstraint("decided_by IS NULL OR decided_by <> submitted_by", name="four_eyes"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    operator_id: Mapped[str] = mapped_column(ForeignKey("card.operator.id"))
+    feed_id: Mapped[str]
+    import_id: Mapped[UUID] = mapped_column(ForeignKey("card.feed_import.id"))
+    base_tariff: Mapped[str]
+    state: Mapped[str]
+    version: Mapped[int]
+    opened_by: Mapped[str]
+    opened_at: Mapped[datetime]
+    submitted_by: Mapped[str | None]
+    submitted_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    decided_at: Mapped[datetime | None]
+    answer: Mapped[str]
+
+
+class TariffDraftVersion(Base):
+    """What a draft said after one save: its sheets (``card.fares.drafting``). Never changed."""
+
+    __tablename__ = "tariff_draft_version"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    draft_id: Mapped[UUID] = mapped_column(ForeignKey("card.tariff_draft.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    sheets: Mapped[Json]
+    note: Mapped[str]
+    made_by: Mapped[str]
+    made_at: Mapped[datetime]
+
+
+class WhatIfRun(Base):
+    """Past taps to be priced under a version of a draft. ``bounds`` are the last card numbers of its parts, in order."""
+
+    __tablename__ = "what_if_run"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["draft_id", "version"], ["card.tariff_draft_version.draft_id", "card.tariff_draft_version.version"]
+        ),
+        Index("ix_what_if_run_draft_id", "draft_id", "id"),
+        CheckConstraint("state IN ('waiting', 'running', 'done', 'failed')", name="state"),
+        CheckConstraint("first <= last", name="period"),
+        {"schema": "card"},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
+    draft_id: Mapped[UUID]
+    version: Mapped[int]
+    operator_id: Mapped[str]
+    first: Mapped[date] = mapped_column(Date)
+    last: Mapped[date] = mapped_column(Date)
+    state: Mapped[str]
+    bounds: Mapped[list[str]]
+    cards: Mapped[int] = mapped_column(BigInteger)
+    asked_by: Mapped[str]
+    asked_at: Mapped[datetime]
+    begun_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    error: Mapped[str]
+
+
+class WhatIfPart(Base):
+    """One part of a run, priced: what each group of riders paid and would pay. Written once, by whoever came first."""
+
+    __tablename__ = "what_if_part"
+    __table_args__ = {"schema": "card"}  # noqa: RUF012
+
+    run_id: Mapped[UUID] = mapped_column(ForeignKey("card.what_if_run.id"), primary_key=True)
+    part: Mapped[int] = mapped_column(primary_key=True)
+    groups: Mapped[Json]
+    taps: Mapped[int] = mapped_column(BigInteger)
+    priced_at: Mapped[datetime]
+
+
 refuse_on_constraint("pk_presentment_in", PresentmentConflict)

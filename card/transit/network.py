@@ -217,6 +217,11 @@ def export_feed(session: Session, feed_id: str) -> Feed:
     return fares.read_files(_files(session, newest))
 
 
+def feed_of_import(session: Session, import_id: UUID) -> Feed:
+    """The feed that one import brought, as it came."""
+    return fares.read_files(_files(session, import_id))
+
+
 def _files(session: Session, import_id: UUID) -> dict[str, bytes]:
     rows = session.execute(select(FeedFile.name, FeedFile.content).where(FeedFile.feed_import_id == import_id))
     return {row.name: row.content for row in rows}

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from app.kernel.errors import Conflict, Invalid, NotFound, Unauthenticated, msg
+from app.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Unauthenticated, msg
 
 ENROLMENT_LIFE: Final = timedelta(minutes=10)
 GRACE: Final = timedelta(minutes=10)
@@ -77,6 +77,67 @@ class TariffChanged(Conflict):
 
     code = "tariff-version-changed"
     sentence = msg("The tariff version %(tariff)s was imported before and cannot change. Give the new one a name of its own.")
+
+
+class NoSuchDraft(NotFound):
+    """No such draft or run, or it is another operator's."""
+
+    code = "unknown-tariff-draft"
+    sentence = msg("There is no such draft.")
+
+
+class NoTariffYet(Conflict):
+    """The operator has no version of its fares in ``tariffs.txt`` from which a draft could begin."""
+
+    code = "no-tariff-to-begin-from"
+    sentence = msg("A draft begins from a published version, and there is none. Import a feed first.")
+
+
+class StaleDraft(Conflict):
+    """Somebody saved the draft, or another feed came in, since the page was opened."""
+
+    code = "tariff-draft-stale"
+    sentence = msg("Somebody changed this meanwhile. Look at the newest version and make your change again.")
+
+
+class TariffBeginsTooEarly(Invalid):
+    """New fares begin tomorrow at the earliest: journeys already made keep their price."""
+
+    code = "tariff-begins-too-early"
+    sentence = msg("The first day of new fares has to be tomorrow or later.")
+
+
+class DraftState(StrEnum):
+    """Where a draft of a tariff stands."""
+
+    OPEN = "open"
+    SUBMITTED = "submitted"
+    PUBLISHED = "published"
+    WITHDRAWN = "withdrawn"
+
+
+DRAFT_MOVES: Final[dict[DraftState, frozenset[DraftState]]] = {
+    DraftState.OPEN: frozenset({DraftState.OPEN, DraftState.SUBMITTED, DraftState.WITHDRAWN}),
+    DraftState.SUBMITTED: frozenset({DraftState.PUBLISHED, DraftState.WITHDRAWN}),
+    DraftState.PUBLISHED: frozenset(),
+    DraftState.WITHDRAWN: frozenset(),
+}
+
+
+def move_draft(state: DraftState, to: DraftState) -> DraftState:
+    """The state after the move. Raises ``IllegalMove``. Only a sending back opens a submitted draft again."""
+    if to not in DRAFT_MOVES[state]:
+        raise IllegalMove(f"{state.value} to {to.value}")
+    return to
+
+
+class RunState(StrEnum):
+    """Where a what-if run stands."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
 
 
 class PresentmentConflict(Conflict):

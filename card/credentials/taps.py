@@ -76,7 +76,12 @@ class Tap:
 
     def digest(self) -> bytes:
         """The SHA-256 that the next record carries as ``prev``."""
-        return hashlib.sha256(self.encoded()).digest()
+        return digest_of(self.encoded())
+
+
+def digest_of(record: bytes) -> bytes:
+    """The hash of a record as it was written."""
+    return hashlib.sha256(record).digest()
 
 
 def _plain(value: object) -> object:
@@ -201,7 +206,7 @@ def _record(entry: object) -> Received | Unreadable:
     try:
         if isinstance(entry, bytes):
             found = wire.read(entry)
-            return Received(tap=tap_from(found), digest=hashlib.sha256(entry).digest())
+            return Received(tap=tap_from(found), digest=digest_of(entry))
         tap = tap_from(entry)
         return Received(tap=tap, digest=tap.digest())
     except CredentialRefused as refusal:

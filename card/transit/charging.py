@@ -29,6 +29,8 @@ from card.transit import bulk, debts, fraud, habits, network
 from card.transit.models import TapRow
 from card.transit.rules import Difference, Liability, differences
 
+_compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+
 LOOK_BACK: Final = timedelta(days=8)  # the longest window that is not a calendar month: a week, and a day's slack
 
 
@@ -361,6 +363,7 @@ WHERE j.id = n.id
 
 def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) -> None:
     """Write what is new and what came out otherwise, and remove what is no journey any more."""
+    written = now.isoformat()
     fresh: list[str] = []
     changed: list[Json] = []
     gone: list[str] = []
@@ -372,14 +375,14 @@ def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) 
                 mark = before.pop(document["id"], None)
                 document["id"] = str(document["id"])
                 if mark is None:
-                    fresh.append(_line(card, day, journey, document, now))
+                    fresh.append(_line(card, day, journey, document, written))
                 elif mark != document["mark"]:
-                    document["priced_at"] = now.isoformat()
+                    document["priced_at"] = written
                     changed.append(document)
             gone += map(str, before)
     bulk.copy(session, "card.journey", JOURNEY_COLUMNS, fresh)
     if changed:
-        bulk.rows(session, CHANGE_JOURNEYS, documents=json.dumps(changed, ensure_ascii=False))
+        bulk.rows(session, CHANGE_JOURNEYS, documents=_compact(changed))
     if gone:
         bulk.rows(session, "DELETE FROM card.journey WHERE id = ANY(%(ids)s::uuid[])", ids=bulk.texts(gone))
 
@@ -409,7 +412,7 @@ def _document(journey: PricedJourney, id_: UUID) -> Json:
     return document
 
 
-def _line(card: _Card, day: date, journey: PricedJourney, document: Json, now: datetime) -> str:
+def _line(card: _Card, day: date, journey: PricedJourney, document: Json, written: str) -> str:
     """A new journey as COPY wants it."""
     held = document["ended_at"], document["km"], document["tariff_id"], document["from_stop"], document["to_stop"]
     ended_at, km, tariff, from_stop, to_stop = (bulk.NULL if value is None else bulk.field(value) for value in held)
@@ -432,10 +435,10 @@ def _line(card: _Card, day: date, journey: PricedJourney, document: Json, now: d
             tariff,
             str(journey.capped_minor),
             str(journey.charged_minor),
-            bulk.field(json.dumps(document["steps"], ensure_ascii=False)),
-            bulk.field(json.dumps(document["taps"], ensure_ascii=False)),
+            bulk.field(_compact(document["steps"])),
+            bulk.field(_compact(document["taps"])),
             str(document["mark"]),
-            now.isoformat(),
+            written,
         )
     )
 
@@ -570,7 +573,7 @@ def _posting(change: _Change, means: str, now: datetime) -> str:
             str(change.difference.total_minor),
             means,
             change.arrived.liability.value,
-            bulk.field(json.dumps(change.arrived.cause, ensure_ascii=False)),
+            bulk.field(_compact(change.arrived.cause)),
             now.isoformat(),
         )
     )
@@ -604,7 +607,7 @@ def _present(session: Session, changes: Sequence[_Change], *, now: datetime) -> 
         "card.presentment_out",
         "id, fare_posting_id, issuer, claim, written_at",
         (
-            "\t".join((claim["id"], claim["id"], claim["issuer"], bulk.field(json.dumps(claim)), now.isoformat()))
+            "\t".join((claim["id"], claim["id"], claim["issuer"], bulk.field(_compact(claim)), now.isoformat()))
             for claim in claims
         ),
     )

@@ -4,7 +4,7 @@ BIN := .venv/bin
 PY := $(BIN)/python -W "ignore:XDG_RUNTIME_DIR"
 export PYTHONDONTWRITEBYTECODE ?=
 
-.PHONY: help run day reset test check bench lint types format lock translations clean
+.PHONY: help run day fleet reset test check bench lint types format lock translations clean
 
 help:            ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -14,6 +14,9 @@ run: .venv/demo  ## start the province and two cities; addresses and accounts ar
 
 day: .venv/demo  ## play one day through the running cities' public interfaces
 	@$(PY) -m app.demo.day
+
+fleet: .venv/demo ## some hundreds of gates against the running cities, with all that goes wrong (ARGS="--seed 7")
+	@$(PY) -m app.demo.fleet $(ARGS)
 
 reset: .venv/demo  ## forget the demonstration's data
 	@$(PY) -m app.demo --reset

@@ -132,7 +132,7 @@ def authenticate() -> Principal:
 
 @blueprint.post("/api/transit/terminals/enrol", summary="Enrol a terminal with a one-time token")
 @public
-@limiter.limit("60/minute")
+@limiter.limit("1200/minute")
 def enrol(body: EnrolBody) -> tuple[Response, int]:
     """The certificate (COSE, 90 days) binds the device's key to operator, stop and line."""
     now = clock.now()
@@ -158,7 +158,7 @@ def enrol(body: EnrolBody) -> tuple[Response, int]:
 
 @blueprint.post("/api/transit/terminals/renew", summary="Renew a terminal's certificate")
 @terminal
-@limiter.limit("60/minute")
+@limiter.limit("1200/minute")
 def renew() -> Response:
     """CBOR ``{public_key, proof, software}``, proved by the old key; the answer is CBOR ``{certificate}``, good for 90 days.
 

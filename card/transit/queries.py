@@ -1,13 +1,13 @@
 """Reading transit: journeys, taps, alarms, an operator's day."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, func, select
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Json
@@ -266,6 +266,19 @@ def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapVie
         .order_by(TapRow.at, TapRow.terminal_id, TapRow.boot_id, TapRow.seq)
     )
     return [_tap(row) for row in rows]
+
+
+def count_taps(session: Session, card_numbers: Iterable[str]) -> int:
+    """How many taps of these cards are stored that were let through, and rightly."""
+    wanted = bindparam(None, sorted(card_numbers), type_=ARRAY(Text()))
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(TapRow)
+            .where(TapRow.card_number == any_(wanted), TapRow.decision == "accepted", TapRow.verdict == "")
+        )
+        or 0
+    )
 
 
 def taps_of_journey(session: Session, found: JourneyView) -> list[TapView]:

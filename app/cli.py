@@ -63,9 +63,10 @@ def worker_command(once: bool) -> None:
 def check_books_command() -> None:
     """Prove that every balance is the sum of its entries and that everything sums to zero; fail with what is wrong."""
     settings = cast("Settings", current_app.extensions["settings"])
-    with Database.of(settings, Right.REPORTS).transaction() as session:
+    database = Database.of(settings, Right.REPORTS)
+    with database.transaction() as session:
         report = ledger.check_books(session)
-        report.findings.extend(ledger.check_proofs(session))
+        report.findings.extend(ledger.check_proofs(session, key=ledger.checkpoint_verifier(settings)))
     for finding in report.findings:
         click.echo(f"{finding.kind.value}: {finding.subject}: expected {finding.expected}, found {finding.found}", err=True)
     scope = f"{report.accounts} accounts, {report.transfers} transfers in {report.batches} batches"

@@ -10,6 +10,7 @@ from app.kernel.db import Database, Right
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from app.web import auth, health, i18n, oauth, problems, security
+from card import ledger
 from card.cards import api as cards_api
 from card.clearing import api as clearing_api
 from card.health import api as health_api
@@ -90,6 +91,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
     partners_api.install(app, settings)
     app.register_api(partners_api.blueprint)
     app.register_api(ledger_api.blueprint)
+    ledger.measure(app.extensions["database"])
     if not settings.is_hub:
         transit_api.install(app)
         app.register_api(cards_api.blueprint)

@@ -15,6 +15,7 @@ from app.kernel import clock
 from app.kernel.db import Database, Json, Right
 from app.kernel.outbox import Courier, Handler
 from app.kernel.settings import Settings
+from app.web.auth import Role
 from card import cards, clearing, ledger, transit
 from card.cards import jobs as cards_jobs
 from card.clearing import jobs as clearing_jobs
@@ -22,7 +23,7 @@ from card.health import jobs as health_jobs
 from card.ledger import jobs as ledger_jobs
 from card.partners import jobs as partners_jobs
 from card.transit import jobs as transit_jobs
-from services import applications, messages, payments
+from services import applications, messages, payments, people
 from services.catalogue import jobs as catalogue_jobs
 from services.payments import jobs as payments_jobs
 
@@ -32,6 +33,13 @@ def _on_payment_settled(session: Session, payload: Json) -> None:
     payments.on_settled(session, payload)
     transit.on_payment_settled(session, payload)
     applications.mark_paid(session, payload)
+
+
+def _on_ledger_alarm(session: Session, payload: Json) -> None:
+    """Whoever runs the city or audits it is told that something is wrong with the books."""
+    for person_id in people.with_role(session, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR):
+        params = {"subject": payload["subject"]}
+        messages.send(session, person_id=person_id, template="ledger-alarm", params=params, at=clock.now())
 
 
 def _on_purse_expired(session: Session, payload: Json) -> None:
@@ -47,6 +55,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "card.blocked": cards.on_card_blocked,
     "card.unblocked": cards.on_card_blocked,
     "debit.foreign": clearing.note_debit,
+    "ledger.alarm-raised": _on_ledger_alarm,
     "payment.settled": _on_payment_settled,
     "purse.expired": _on_purse_expired,
     "charge.foreign": clearing.note_charge,
@@ -87,6 +96,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
     Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
     Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
+    Job(name="ledger.check", every_seconds=600, run=ledger_jobs.check),
     Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
     Job(name="ledger.purses", every_seconds=60, run=ledger_jobs.expire_purses),
     Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal, right=Right.SEALER),
@@ -96,6 +106,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
     Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
+    Job(name="partners.witness", every_seconds=60, run=partners_jobs.witness_ledgers),
     Job(name="transit.debts", every_seconds=15, run=transit_jobs.recover_debts),
     Job(name="transit.habits", every_seconds=3_600, run=transit_jobs.complete_from_habit),
     Job(name="transit.what-ifs", every_seconds=3, run=transit_jobs.price_what_ifs),

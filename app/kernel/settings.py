@@ -37,6 +37,12 @@ class Settings(BaseSettings):
     field_key: SecretStr = Field(
         description="Base64 of 32 bytes; encrypts identity numbers at rest and keys their blind index."
     )
+    ledger_suite: int = Field(
+        1,
+        ge=1,
+        le=2,
+        description="How the books are sealed: 1 is SHA-256 and Ed25519, 2 is SM3 and SM2. Chosen once.",
+    )
     stripe_api_base: str = Field("https://api.stripe.com", description="Address of Stripe, or of localstripe.")
     stripe_public_base: str = Field(
         "https://js.stripe.com", description="Where a browser loads the card form's script from, and may send to."

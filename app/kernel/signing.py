@@ -16,6 +16,7 @@ from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
 
+from app.kernel import sm2
 from app.kernel.db import Json
 from app.kernel.errors import Unauthenticated, msg
 
@@ -37,6 +38,7 @@ class Purpose(StrEnum):
     TOKEN = "token"  # noqa: S105  access tokens of machines
     ARCHIVE = "archive"  # archived months of the ledger and the reports that close them
     CHECKPOINT = "checkpoint"  # the ledger's tree heads
+    COSIGNER = "cosigner"  # other ledgers' tree heads, once they are seen to continue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,22 @@ class Key:
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte Ed25519 signature of ``message``."""
+        return self.private.sign(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sm2Key:
+    """A private key of the national suite. It signs where a city chose SM3 and SM2."""
+
+    private: sm2.PrivateKey
+
+    @property
+    def public_bytes(self) -> bytes:
+        """The 65 bytes of the public half."""
+        return self.private.public.to_bytes()
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64-byte SM2 signature of ``message``."""
         return self.private.sign(message)
 
 
@@ -97,23 +115,36 @@ def key_from_jwk(document: Json) -> Ed25519PublicKey:
     return public
 
 
+def _keep(path: Path, content: bytes) -> None:
+    """Write a key that is not there yet; the first process to get here wins, and nobody overwrites a key."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh.write_bytes(content)
+    fresh.chmod(0o600)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+def load_or_create_sm2(keys_dir: Path, purpose: Purpose) -> Sm2Key:
+    """The city's current SM2 key for ``purpose``, kept as 64 hexadecimal digits; made on first use."""
+    path = keys_dir / f"{purpose}.sm2"
+    if not path.exists():
+        _keep(path, sm2.PrivateKey.generate().to_bytes().hex().encode() + b"\n")
+    return Sm2Key(private=sm2.PrivateKey.from_bytes(bytes.fromhex(path.read_text())))
+
+
 def load_or_create(keys_dir: Path, purpose: Purpose) -> Key:
     """The city's current key for ``purpose``; made on first use, readable by its owner only."""
     path = keys_dir / f"{purpose}.pem"
     if not path.exists():
-        keys_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         pem = Ed25519PrivateKey.generate().private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        fresh = path.with_suffix(f".{os.getpid()}.new")
-        fresh.write_bytes(pem)
-        fresh.chmod(0o600)
-        try:
-            os.link(fresh, path)  # the first process to get here wins; nobody overwrites a key
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
+        _keep(path, pem)
     private = serialization.load_pem_private_key(path.read_bytes(), password=None)
     assert isinstance(private, Ed25519PrivateKey), f"{path} is not an Ed25519 key"
     return Key(kid=thumbprint(private.public_key()), private=private)

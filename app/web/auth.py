@@ -27,6 +27,7 @@ class Role(StrEnum):
     HOSPITAL = "hospital"  # staff of a hospital or pharmacy; organisation = hospital id
     PARTNER = "partner"  # staff of a partner city; organisation = city code
     ADMINISTRATOR = "administrator"
+    AUDITOR = "auditor"  # sees the books and their proofs, and changes nothing
 
 
 class Caller(StrEnum):

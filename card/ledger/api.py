@@ -7,12 +7,10 @@ from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from app.kernel import signing
-from app.kernel.signing import Purpose
 from app.web.auth import public
 from app.web.db import settings, transaction
 from app.web.security import limiter
-from card.ledger import proofs, tree
+from card.ledger import proofs
 
 TAG: Final = Tag(name="ledger", description="Signed checkpoints of the books (RFC 6962, C2SP) and proofs over them.")
 blueprint = APIBlueprint("ledger", __name__, url_prefix="/api/ledger", abp_tags=[TAG])
@@ -31,8 +29,14 @@ class ConsistencyQuery(BaseModel):
 @public
 def key() -> Response:
     """The C2SP verifier key, ``origin+hash+key``: what ``python -m card.ledger.verify`` asks for."""
-    own = signing.load_or_create(settings().keys_dir, Purpose.CHECKPOINT)
-    return Response(tree.verifier_key(proofs.origin(settings().city_code), own.public_bytes) + "\n", content_type=PLAIN)
+    return Response(proofs.checkpoint_verifier(settings()).text + "\n", content_type=PLAIN)
+
+
+@blueprint.get("/cosigner", summary="The key with which we cosign the books of other cities")
+@public
+def cosigner() -> Response:
+    """The C2SP verifier key of our cosignatures (cosignature/v1), to compare with what a receipt of another city names."""
+    return Response(proofs.cosigner_key(settings()).text + "\n", content_type=PLAIN)
 
 
 @blueprint.get("/checkpoint", summary="The newest signed checkpoint")

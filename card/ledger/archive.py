@@ -252,7 +252,7 @@ def _digest(path: Path) -> str:
 
 
 OWN: Final = """
-SELECT own.batch_no, own.shard, own.own, b.transfers, b.total_minor, b.posted_at, s.position, s.root
+SELECT own.batch_no, own.shard, own.own, b.transfers, b.total_minor, b.posted_at, s.position, s.root, s.records
 FROM (SELECT place >> 20 AS batch_no, shard, count(*) AS own FROM {table} GROUP BY 1, 2) own
   LEFT JOIN card.ledger_batch b ON b.batch_no = own.batch_no AND b.shard = own.shard
   LEFT JOIN card.ledger_seal s ON s.batch_no = own.batch_no
@@ -292,6 +292,7 @@ def _batches(session: Session, own: Sequence[Row[Any]], tally: _Tally, *, size: 
                 "posted_at": (row.posted_at - shelf.EPOCH) // timedelta(microseconds=1),
                 "position": row.position,
                 "root": row.root,
+                "records": row.records,
                 "path": b"".join(tree.stored_path(fetch, row.position, size)),
                 "leaves": b"".join(hashes) if hashes is not None else None,
             }
@@ -407,6 +408,8 @@ def _batch_leaf(batch: Mapping[str, Any]) -> bytes:
         total_minor=batch["total_minor"],
         posted_at=instant(batch["posted_at"]),
         root=batch["root"],
+        records=batch["records"],
+        shard=batch["shard"],
     )
 
 

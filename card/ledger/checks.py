@@ -59,21 +59,22 @@ CHECKS: Final[dict[FindingKind, str]] = {
           coalesce(d.debit, 0) || ' out, ' || coalesce(d.credit, 0) || ' in' AS found
         FROM (
           SELECT leg.account_id, CASE WHEN m.batch_no IS NULL THEN leg.batch_no ELSE 0 END AS batch_no, sum(debit) AS debit,
-            sum(credit) AS credit
+            sum(credit) AS credit, count(*) AS transfers, min(leg.shard) AS shard
           FROM (
-            SELECT debit AS account_id, place >> 20 AS batch_no, amount_minor AS debit, 0 AS credit FROM card.transfer
-            UNION ALL SELECT credit, place >> 20, 0, amount_minor FROM card.transfer
-            UNION ALL SELECT account_id, last_place >> 20, debit_minor, credit_minor FROM card.archived_run) leg
+            SELECT shard, debit AS account_id, place >> 20 AS batch_no, amount_minor AS debit, 0 AS credit FROM card.transfer
+            UNION ALL SELECT shard, credit, place >> 20, 0, amount_minor FROM card.transfer
+            UNION ALL SELECT 0, account_id, last_place >> 20, debit_minor, credit_minor FROM card.archived_run) leg
           JOIN card.account a ON a.id = leg.account_id AND NOT a.guarded
           LEFT JOIN archived m ON m.batch_no = leg.batch_no
           GROUP BY 1, 2) legs
         FULL JOIN (
           SELECT d.account_id, CASE WHEN m.batch_no IS NULL THEN d.batch_no ELSE 0 END AS batch_no,
-            sum(d.debit_minor) AS debit, sum(d.credit_minor) AS credit
+            sum(d.debit_minor) AS debit, sum(d.credit_minor) AS credit, sum(d.transfers) AS transfers, min(d.shard) AS shard
           FROM card.account_delta d LEFT JOIN archived m ON m.batch_no = d.batch_no GROUP BY 1, 2) d
           ON d.account_id = legs.account_id AND d.batch_no = legs.batch_no
         LEFT JOIN card.account a ON a.id = coalesce(legs.account_id, d.account_id)
         WHERE (legs.debit, legs.credit) IS DISTINCT FROM (d.debit, d.credit)
+          OR (d.batch_no > 0 AND (legs.transfers, legs.shard) IS DISTINCT FROM (d.transfers, d.shard))
         ORDER BY coalesce(legs.batch_no, d.batch_no), a.id""",
     FindingKind.BATCH: """
         SELECT 'batch:' || coalesce(b.batch_no, t.batch_no) AS subject,

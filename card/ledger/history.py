@@ -50,6 +50,7 @@ BATCH_SCHEMA: Final = pa.schema(
         ("posted_at", pa.int64()),
         ("position", pa.int64()),
         ("root", pa.binary()),
+        ("records", pa.binary()),
         ("path", pa.binary()),  # hashes of 32 bytes from the batch to the checkpoint's root, nearest first
         ("leaves", pa.binary()),  # hashes of 32 bytes of all its transfers, only where some of them are in another month
     ]

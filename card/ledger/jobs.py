@@ -8,11 +8,10 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from app.kernel import clock, signing
+from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
-from app.kernel.signing import Purpose
-from card.ledger import actions, marks, proofs, purses
+from card.ledger import actions, alarming, checks, marks, proofs, purses
 
 MONTHS_AHEAD: Final = 4
 ALARM_DAYS: Final = 35  # so many days ahead at least the months must reach, or an alarm is logged
@@ -87,6 +86,15 @@ def fold_settled(database: Database, *, all_of_it: bool = False) -> int:
         time.sleep(0.1)
 
 
+def check(database: Database, settings: Settings) -> None:
+    """Prove the books and everything sealed; whatever is wrong becomes an alarm."""
+    with database.transaction() as session:
+        report = checks.check_books(session)
+        findings = [*report.findings, *proofs.check_proofs(session, key=proofs.checkpoint_verifier(settings))]
+    with database.transaction() as session:
+        alarming.record_check(session, report, findings, now=clock.now())
+
+
 def seal(database: Database, settings: Settings) -> None:
     """Append what was booked to the tree and sign it, until nothing new is left."""
     _seal(database, settings, window=proofs.WINDOW)
@@ -98,7 +106,7 @@ def seal_stragglers(database: Database, settings: Settings) -> None:
 
 
 def _seal(database: Database, settings: Settings, *, window: int | None) -> None:
-    key = signing.load_or_create(settings.keys_dir, Purpose.CHECKPOINT)
+    key = proofs.checkpoint_key(settings)
     while True:
         with database.transaction() as session:
             if proofs.seal(session, key=key, city_code=settings.city_code, now=clock.now(), window=window) < proofs.STEP:

@@ -188,7 +188,7 @@ class RefusedTransfer(Base):
     """A transfer that was refused, so that the same question gets the same answer. Append-only."""
 
     __tablename__ = "refused_transfer"
-    __table_args__ = (SCHEMA,)
+    __table_args__ = (Index("ix_refused_transfer_refused_at", "refused_at"), SCHEMA)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     debit: Mapped[int] = mapped_column(BigInteger)
@@ -265,7 +265,10 @@ class EarmarkedPurse(Base):
 
 
 class LedgerSeal(Base):
-    """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed."""
+    """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed.
+
+    ``records`` is the root over the accounts and refusals that were sealed with it, empty where there were none.
+    """
 
     __tablename__ = "ledger_seal"
     __table_args__ = (UniqueConstraint("batch_no"), SCHEMA)
@@ -274,7 +277,20 @@ class LedgerSeal(Base):
     batch_no: Mapped[int] = mapped_column(BigInteger)
     root: Mapped[bytes]
     marks: Mapped[bytes]
+    records: Mapped[bytes]
     sealed_at: Mapped[datetime]
+
+
+class LedgerRecord(Base):
+    """An account (``account:<id>``) or a refusal (``refusal:<id>``) that was sealed, with which position, and its hash."""
+
+    __tablename__ = "ledger_record"
+    __table_args__ = (Index("ix_ledger_record_position", "position", "leaf", unique=True), SCHEMA)
+
+    subject: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(BigInteger)
+    leaf: Mapped[int] = mapped_column(Integer)
+    hash: Mapped[bytes]
 
 
 class LedgerNode(Base):

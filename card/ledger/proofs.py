@@ -14,21 +14,39 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import cbor2
-from sqlalchemy import Row, and_, func, insert, select, text
+from sqlalchemy import Row, and_, func, insert, or_, select, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session, aliased
 
+from app.kernel import signing
 from app.kernel.db import Json
-from app.kernel.errors import Unavailable, msg
-from app.kernel.signing import Key
-from card.ledger import queries, shelf, tree
-from card.ledger.models import AccountRow, ArchivedBatch, LedgerBatch, LedgerCheckpoint, LedgerNode, LedgerSeal, TransferRow
+from app.kernel.errors import Conflict, Invalid, Unavailable, msg
+from app.kernel.settings import Settings
+from app.kernel.signing import Key, Purpose, Sm2Key
+from card.ledger import notes, queries, shelf, tree
+from card.ledger.models import (
+    AccountRow,
+    ArchivedBatch,
+    LedgerBatch,
+    LedgerCheckpoint,
+    LedgerCosignature,
+    LedgerNode,
+    LedgerRecord,
+    LedgerSeal,
+    RefusedTransfer,
+    TransferRow,
+)
+from card.ledger.notes import Checkpoint, Kind, VerifierKey
+from card.ledger.receipts import FORMAT
 from card.ledger.rules import Finding, FindingKind, batch_of, leaf_of, place_of
-from card.ledger.tree import Checkpoint, Fetch
+from card.ledger.tree import BadProof, Fetch, Suite
 
-FORMAT: Final = "citizen-card-receipt/1"
 LOCK: Final = 320_000_003  # one sealer at a time
 WINDOW: Final = 20_000  # batches behind the newest sealed one among which stragglers are looked for
+ACCOUNTS_WITHIN: Final = 2_000  # the same for accounts
+REFUSED_WITHIN: Final = timedelta(hours=1)  # the same for refusals
 STEP: Final = 500  # batches a transaction
+RECORDS: Final = 5_000  # accounts and refusals a transaction
 MARK: Final = 4  # bytes kept of each transfer's hash
 EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -40,6 +58,31 @@ class NotSealed(Unavailable):
     sentence = msg("This transfer is booked, and its proof is being made. Try again in a few seconds.")
 
 
+class SuiteChanged(Conflict):
+    """The settings name another suite than the one that the books were first sealed with."""
+
+    code = "ledger-suite-changed"
+    sentence = msg("These books are sealed with another suite of signatures. It is chosen once.")
+
+
+class BadCosignature(Invalid):
+    """Another city's cosignature is not one of this checkpoint."""
+
+    code = "bad-cosignature"
+    sentence = msg("This is not a cosignature of our checkpoint.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosignature:
+    """What another city added to a checkpoint: its verifier key, its line, when it cosigned, the checkpoint's size."""
+
+    city: str
+    key: str
+    line: str
+    at: datetime
+    size: int
+
+
 def origin(city_code: str) -> str:
     """The name of a city's ledger in its checkpoints."""
     return f"ledger.citizen-card/{city_code}"
@@ -49,12 +92,15 @@ def _microseconds(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(microseconds=1)
 
 
-def transfer_data(row: Row[*tuple[Any, ...]]) -> bytes:
+def _plain(details: Json | None) -> str:
+    return json.dumps(details, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if details else ""
+
+
+def transfer_data(row: Row[*tuple[Any, ...]], suite: Suite) -> bytes:
     """The canonical bytes of a transfer: deterministic CBOR (RFC 8949 section 4.2) of all that is stored of it."""
-    details = json.dumps(row.details, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if row.details else ""
     return cbor2.dumps(
         [
-            tree.SUITE,
+            suite.id,
             row.id.bytes,
             row.batch_no,
             row.leaf,
@@ -66,8 +112,9 @@ def transfer_data(row: Row[*tuple[Any, ...]]) -> bytes:
             row.debit_after_minor,
             row.credit_after_minor,
             row.reference,
-            details,
+            _plain(row.details),
             row.reverses.bytes if row.reverses else None,
+            row.shard,
         ],
         canonical=True,
     )
@@ -94,7 +141,7 @@ class _Row:
     reverses: UUID | None
 
 
-def archived_data(row: Mapping[str, Any]) -> bytes:
+def archived_data(row: Mapping[str, Any], suite: Suite = tree.INTERNATIONAL) -> bytes:
     """The canonical bytes of an archived transfer: the same that the sealer hashed when it was in the database."""
     found = _Row(
         id=UUID(row["id"]),
@@ -113,15 +160,53 @@ def archived_data(row: Mapping[str, Any]) -> bytes:
         details=json.loads(row["metadata"]) if row["metadata"] else None,
         reverses=UUID(row["reverses"]) if row["reverses"] else None,
     )
-    return transfer_data(cast("Any", found))
+    return transfer_data(cast("Any", found), suite)
 
 
-def batch_data(*, batch_no: int, transfers: int, total_minor: int, posted_at: datetime, root: bytes) -> bytes:
-    """The canonical bytes of a batch: a leaf of the tree."""
-    return cbor2.dumps([tree.SUITE, batch_no, transfers, total_minor, _microseconds(posted_at), root], canonical=True)
+def account_data(row: AccountRow, suite: Suite) -> bytes:
+    """The canonical bytes of an account."""
+    facts = [row.id, row.key, row.kind, row.guarded, row.floor_minor, row.currency, row.ledger, row.shard]
+    return cbor2.dumps([suite.id, "account", *facts, _microseconds(row.opened_at)], canonical=True)
 
 
-def _rows(session: Session, batches: list[int]) -> Iterator[tuple[int, list[bytes]]]:
+def refusal_data(row: RefusedTransfer, suite: Suite) -> bytes:
+    """The canonical bytes of a refusal."""
+    facts = [row.id.bytes, row.debit, row.credit, row.amount_minor, row.code, row.refusal, row.reference, row.shard]
+    times = [_microseconds(row.event_at), _microseconds(row.refused_at)]
+    reverses = row.reverses.bytes if row.reverses else None
+    return cbor2.dumps([suite.id, "refusal", *facts, *times, _plain(row.details), reverses], canonical=True)
+
+
+def batch_data(
+    *,
+    batch_no: int,
+    transfers: int,
+    total_minor: int,
+    posted_at: datetime,
+    root: bytes,
+    records: bytes,
+    shard: int,
+    suite: Suite = tree.INTERNATIONAL,
+) -> bytes:
+    """The canonical bytes of a batch: a leaf of the tree. ``records`` is the root over what else was sealed with it, if any."""
+    facts = [batch_no, transfers, total_minor, _microseconds(posted_at), root, records, shard]
+    return cbor2.dumps([suite.id, *facts], canonical=True)
+
+
+def _leaf(batch: LedgerBatch, root: bytes, records: bytes, suite: Suite) -> bytes:
+    return batch_data(
+        batch_no=batch.batch_no,
+        transfers=batch.transfers,
+        total_minor=batch.total_minor,
+        posted_at=batch.posted_at,
+        root=root,
+        records=records,
+        shard=batch.shard,
+        suite=suite,
+    )
+
+
+def _rows(session: Session, batches: list[int], suite: Suite) -> Iterator[tuple[int, list[bytes]]]:
     """The canonical transfers of each batch, in the order of ``batch_no``; a batch that lost all its transfers is left out."""
     debit, credit = aliased(AccountRow), aliased(AccountRow)
     query = (
@@ -139,6 +224,7 @@ def _rows(session: Session, batches: list[int]) -> Iterator[tuple[int, list[byte
             TransferRow.reference,
             TransferRow.details.label("details"),
             TransferRow.reverses,
+            TransferRow.shard,
         )
         .outerjoin(debit, and_(debit.id == TransferRow.debit, debit.shard == TransferRow.shard))
         .outerjoin(credit, and_(credit.id == TransferRow.credit, credit.shard == TransferRow.shard))
@@ -150,13 +236,13 @@ def _rows(session: Session, batches: list[int]) -> Iterator[tuple[int, list[byte
         .order_by(TransferRow.place)
     )
     for batch_no, rows in groupby(session.execute(query), key=lambda row: int(row.batch_no)):
-        yield batch_no, [transfer_data(row) for row in rows]
+        yield batch_no, [transfer_data(row, suite) for row in rows]
 
 
-def _batch(session: Session, batch_no: int) -> list[bytes]:
+def _batch(session: Session, batch_no: int, suite: Suite) -> list[bytes]:
     """The canonical transfers of a batch in order, those in archived months too."""
-    found = [data for _, rows in _rows(session, [batch_no]) for data in rows]
-    archived = [archived_data(row) for row in shelf.of_batch(session, batch_no)]
+    found = [data for _, rows in _rows(session, [batch_no], suite) for data in rows]
+    archived = [archived_data(row, suite) for row in shelf.of_batch(session, batch_no)]
     return sorted([*found, *archived], key=lambda data: int(cbor2.loads(data)[3])) if archived else found
 
 
@@ -171,12 +257,47 @@ def _fetch(session: Session) -> Fetch:
     return node
 
 
-def seal(session: Session, *, key: Key, city_code: str, now: datetime, window: int | None = WINDOW) -> int:
+def suite_of(session: Session) -> Suite | None:
+    """What these books are sealed with; none before the first checkpoint."""
+    found = session.scalar(select(LedgerCheckpoint.suite).order_by(LedgerCheckpoint.size).limit(1))
+    return None if found is None else tree.SUITES.get(found)
+
+
+def verifier_key(city_code: str, key: Key | Sm2Key) -> VerifierKey:
+    """The public half of a city's checkpoint key, as people pass it on."""
+    kind = Kind.SM2 if isinstance(key, Sm2Key) else Kind.ED25519
+    return VerifierKey(name=origin(city_code), kind=kind, public=key.public_bytes)
+
+
+def checkpoint_key(settings: Settings) -> Key | Sm2Key:
+    """The key with which this city signs its checkpoints, by the suite that it chose."""
+    if settings.ledger_suite == tree.NATIONAL.id:
+        return signing.load_or_create_sm2(settings.keys_dir, Purpose.CHECKPOINT)
+    return signing.load_or_create(settings.keys_dir, Purpose.CHECKPOINT)
+
+
+def checkpoint_verifier(settings: Settings) -> VerifierKey:
+    """The public half of :func:`checkpoint_key`."""
+    return verifier_key(settings.city_code, checkpoint_key(settings))
+
+
+def cosigner_key(settings: Settings) -> VerifierKey:
+    """The public half of the key with which this city cosigns the ledgers of others."""
+    own = signing.load_or_create(settings.keys_dir, Purpose.COSIGNER)
+    return VerifierKey(name=witness(settings.city_code), kind=Kind.COSIGNATURE, public=own.public_bytes)
+
+
+def seal(session: Session, *, key: Key | Sm2Key, city_code: str, now: datetime, window: int | None = WINDOW) -> int:
     """Append up to ``STEP`` committed batches to the tree and sign a checkpoint; how many were appended.
 
-    ``window`` bounds how far behind the newest sealed batch a straggler is looked for; none looks everywhere.
+    The accounts opened and the transfers refused since are sealed with the last of them. ``window`` bounds how far behind the
+    newest sealed batch a straggler is looked for; none looks everywhere. Raises :class:`SuiteChanged`.
     """
+    signer = verifier_key(city_code, key)
+    suite = signer.suite
     session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
+    if suite_of(session) not in (None, suite):
+        raise SuiteChanged(suite.name)
     size, newest = session.execute(
         select(func.coalesce(func.max(LedgerSeal.position) + 1, 0), func.coalesce(func.max(LedgerSeal.batch_no), 0))
     ).one()
@@ -186,53 +307,89 @@ def seal(session: Session, *, key: Key, city_code: str, now: datetime, window: i
     batches = session.scalars(query.order_by(LedgerBatch.batch_no).limit(STEP)).all()
     if not batches:
         return 0
-    leaves = dict(_rows(session, [batch.batch_no for batch in batches]))
+    leaves = dict(_rows(session, [batch.batch_no for batch in batches], suite))
+    records = _unsealed_records(session, suite, now=now, window=window)
     fetch = _fetch(session)
     nodes: dict[tuple[int, int], bytes] = {}
     seals = []
     for position, batch in enumerate(batches, start=size):
-        hashes = [tree.leaf_hash(data) for data in leaves.get(batch.batch_no, [])]
-        root = tree.root(hashes)
-        seals.append(
-            {
-                "position": position,
-                "batch_no": batch.batch_no,
-                "root": root,
-                "marks": b"".join(found[:MARK] for found in hashes),
-                "sealed_at": now,
-            }
-        )
-        _append(nodes, fetch, position, tree.leaf_hash(_leaf(batch, root)))
+        hashes = [tree.leaf_hash(data, suite) for data in leaves.get(batch.batch_no, [])]
+        root = tree.root(hashes, suite)
+        with_it = _records_root(records, suite) if batch is batches[-1] else b""
+        sealed = {
+            "position": position,
+            "batch_no": batch.batch_no,
+            "root": root,
+            "marks": b"".join(found[:MARK] for found in hashes),
+            "records": with_it,
+            "sealed_at": now,
+        }
+        seals.append(sealed)
+        _append(nodes, fetch, position, tree.leaf_hash(_leaf(batch, root, with_it, suite), suite), suite)
     session.execute(insert(LedgerSeal), seals)
+    size += len(batches)
+    if records:
+        session.execute(
+            insert(LedgerRecord),
+            [
+                {"subject": subject, "position": size - 1, "leaf": leaf, "hash": found}
+                for leaf, (subject, found) in enumerate(records)
+            ],
+        )
     session.execute(
         insert(LedgerNode), [{"level": level, "index": index, "hash": found} for (level, index), found in nodes.items()]
     )
-    size += len(batches)
-    checkpoint = Checkpoint(origin=origin(city_code), size=size, root=tree.subtree(fetch, 0, size))
-    note = tree.signed_note(checkpoint, public=key.public_bytes, sign=key.sign)
-    session.execute(
-        insert(LedgerCheckpoint).values(size=size, suite=tree.SUITE, root=checkpoint.root, note=note, signed_at=now)
-    )
+    checkpoint = Checkpoint(origin=signer.name, size=size, root=tree.subtree(fetch, 0, size, suite), time_us=_microseconds(now))
+    note = notes.signed_note(checkpoint, key=signer, sign=key.sign)
+    session.execute(insert(LedgerCheckpoint).values(size=size, suite=suite.id, root=checkpoint.root, note=note, signed_at=now))
     return len(batches)
 
 
-def _leaf(batch: LedgerBatch, root: bytes) -> bytes:
-    return batch_data(
-        batch_no=batch.batch_no,
-        transfers=batch.transfers,
-        total_minor=batch.total_minor,
-        posted_at=batch.posted_at,
-        root=root,
+def _records_root(records: list[tuple[str, bytes]], suite: Suite) -> bytes:
+    return tree.root([found for _, found in records], suite) if records else b""
+
+
+def _unsealed_records(session: Session, suite: Suite, *, now: datetime, window: int | None) -> list[tuple[str, bytes]]:
+    """The accounts and refusals that are not sealed yet: what they are called, and their hashes."""
+    accounts = select(AccountRow).where(
+        ~select(LedgerRecord).where(LedgerRecord.subject == func.concat("account:", AccountRow.id)).exists()
     )
+    refusals = select(RefusedTransfer).where(
+        ~select(LedgerRecord).where(LedgerRecord.subject == func.concat("refusal:", RefusedTransfer.id)).exists()
+    )
+    if window is not None:
+        accounts = accounts.where(or_(AccountRow.id > _newest_account(session) - ACCOUNTS_WITHIN, AccountRow.shard > 0))
+        refusals = refusals.where(RefusedTransfer.refused_at > now - REFUSED_WITHIN)
+    found = [
+        (f"account:{row.id}", tree.leaf_hash(account_data(row, suite), suite))
+        for row in session.scalars(accounts.order_by(AccountRow.id).limit(RECORDS))
+    ]
+    found += [
+        (f"refusal:{row.id}", tree.leaf_hash(refusal_data(row, suite), suite))
+        for row in session.scalars(refusals.order_by(RefusedTransfer.refused_at, RefusedTransfer.id).limit(RECORDS))
+    ]
+    session.expunge_all()
+    return found
 
 
-def _append(nodes: dict[tuple[int, int], bytes], fetch: Fetch, position: int, leaf: bytes) -> None:
+def _newest_account(session: Session) -> int:
+    """The newest account among the last records sealed, or 0."""
+    last = session.scalar(
+        select(LedgerRecord.subject)
+        .where(LedgerRecord.subject.startswith("account:"))
+        .order_by(LedgerRecord.position.desc(), LedgerRecord.leaf.desc())
+        .limit(1)
+    )
+    return int(last.removeprefix("account:")) if last else 0
+
+
+def _append(nodes: dict[tuple[int, int], bytes], fetch: Fetch, position: int, leaf: bytes, suite: Suite) -> None:
     """Add a leaf to ``nodes`` with every full subtree that it completes."""
     level, index, found = 0, position, leaf
     nodes[level, index] = found
     while index & 1:
         left = nodes.get((level, index - 1)) or fetch(level, index - 1)
-        found = tree.node_hash(left, found)
+        found = tree.node_hash(left, found, suite)
         level, index = level + 1, index >> 1
         nodes[level, index] = found
 
@@ -243,17 +400,71 @@ def newest_checkpoint(session: Session) -> str | None:
 
 
 def consistency_proof(session: Session, *, old: int, size: int) -> list[bytes]:
-    """The proof that the checkpoint of ``old`` batches is the beginning of that of ``size``. Raises :class:`NotSealed`."""
-    known = session.scalars(select(LedgerCheckpoint.size).where(LedgerCheckpoint.size.in_({old, size}))).all()
-    if set(known) != {old, size}:
-        raise NotSealed(f"no checkpoints of {old} and {size}")
-    return tree.consistency(_fetch(session), old, size)
+    """The proof that the tree of ``old`` batches is the beginning of the checkpoint of ``size``.
+
+    Raises :class:`NotSealed` where no checkpoint has this size.
+    """
+    suite = session.scalar(select(LedgerCheckpoint.suite).where(LedgerCheckpoint.size == size))
+    if suite is None:
+        raise NotSealed(f"no checkpoint of {size}")
+    return tree.consistency(_fetch(session), old, size, tree.SUITES[suite])
+
+
+def _best_checkpoint(session: Session, position: int) -> LedgerCheckpoint:
+    """The checkpoint by which a receipt is proven: the newest that another city cosigned, or the newest."""
+    cosigned = session.scalar(select(func.max(LedgerCosignature.size)).where(LedgerCosignature.size > position))
+    query = select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
+    return session.scalars(query.where(LedgerCheckpoint.size == cosigned) if cosigned else query).one()
+
+
+def cosignatures(session: Session, size: int) -> list[Cosignature]:
+    """What other cities added to the checkpoint of ``size`` batches, by city."""
+    rows = session.scalars(select(LedgerCosignature).where(LedgerCosignature.size == size).order_by(LedgerCosignature.city))
+    return [Cosignature(city=row.city, key=row.verifier_key, line=row.line, at=row.cosigned_at, size=row.size) for row in rows]
+
+
+def newest_cosignatures(session: Session) -> list[Cosignature]:
+    """The newest cosignature of each city, by city."""
+    rows = session.scalars(
+        select(LedgerCosignature)
+        .distinct(LedgerCosignature.city)
+        .order_by(LedgerCosignature.city, LedgerCosignature.size.desc())
+    )
+    return [Cosignature(city=row.city, key=row.verifier_key, line=row.line, at=row.cosigned_at, size=row.size) for row in rows]
+
+
+def add_cosignature(session: Session, *, city: str, size: int, key: str, line: str, own: VerifierKey, now: datetime) -> None:
+    """Keep another city's cosignature of our checkpoint of ``size`` batches; a repeat is quiet.
+
+    Raises :class:`NotSealed` where there is no such checkpoint, :class:`BadCosignature` where the line is not what it says.
+    """
+    found = session.get(LedgerCheckpoint, size)
+    if found is None:
+        raise NotSealed(f"no checkpoint of {size}")
+    try:
+        signer = VerifierKey.read(key)
+        at = notes.read_cosignature(notes.read_note(found.note, key=own), line, key=signer)
+    except BadProof as error:
+        raise BadCosignature(str(error)) from error
+    if signer.name != witness(city):
+        raise BadCosignature(f"the key is {signer.name}'s")
+    session.execute(
+        postgresql.insert(LedgerCosignature)
+        .values(size=size, city=city, verifier_key=key, line=line, cosigned_at=at, received_at=now)
+        .on_conflict_do_nothing()
+    )
+
+
+def witness(city_code: str) -> str:
+    """The name under which a city cosigns the ledgers of others."""
+    return f"witness.citizen-card/{city_code}"
 
 
 def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
     """All that a stranger needs, beside the city's public key, to see that this transfer is in the books.
 
-    Raises ``UnknownTransfer``, :class:`NotSealed`.
+    The checkpoint is the newest that another city cosigned, where one covers the transfer. Raises ``UnknownTransfer``,
+    :class:`NotSealed`.
     """
     booking = queries.booking(session, transfer_id)
     found = session.execute(
@@ -264,9 +475,11 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
     if found is None:
         raise NotSealed(str(transfer_id))
     sealed, batch = found
-    newest = session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)).one()
-    transfers = _batch(session, booking.batch_no)
-    hashes = [tree.leaf_hash(data) for data in transfers]
+    chosen = _best_checkpoint(session, sealed.position)
+    suite = tree.SUITES[chosen.suite]
+    transfers = _batch(session, booking.batch_no, suite)
+    hashes = [tree.leaf_hash(data, suite) for data in transfers]
+    added = cosignatures(session, chosen.size)
 
     def encoded(value: bytes) -> str:
         return base64.b64encode(value).decode()
@@ -275,18 +488,23 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
         "format": FORMAT,
         "transfer": encoded(transfers[booking.leaf]),
         "transfer_index": booking.leaf,
-        "transfer_path": [encoded(sibling) for sibling in tree.path(hashes, booking.leaf)],
-        "batch": encoded(_leaf(batch, sealed.root)),
+        "transfer_path": [encoded(sibling) for sibling in tree.path(hashes, booking.leaf, suite)],
+        "batch": encoded(_leaf(batch, sealed.root, sealed.records, suite)),
         "batch_index": sealed.position,
-        "batch_path": [encoded(sibling) for sibling in tree.stored_path(_fetch(session), sealed.position, newest.size)],
-        "checkpoint": newest.note,
+        "batch_path": [encoded(sibling) for sibling in tree.stored_path(_fetch(session), sealed.position, chosen.size, suite)],
+        "checkpoint": chosen.note + "".join(one.line for one in added),
+        "cosigners": [one.key for one in added],
     }
 
 
-def check_proofs(session: Session) -> list[Finding]:
-    """Hash every sealed batch again and name each transfer or batch that is not as it was sealed."""
-    findings: list[Finding] = []
-    newest, nodes = -1, dict[tuple[int, int], bytes]()
+def check_proofs(session: Session, *, key: VerifierKey | None = None) -> list[Finding]:
+    """Hash everything sealed again and name each transfer, account, refusal, batch or proof that is not as it was sealed.
+
+    With the city's verifier ``key``, the signature of every checkpoint is verified too.
+    """
+    suite = key.suite if key is not None else suite_of(session) or tree.INTERNATIONAL
+    findings, recorded = _check_records(session, suite)
+    newest, nodes, sealed_at = -1, dict[tuple[int, int], bytes](), list[datetime]()
     while True:
         page = session.execute(
             select(LedgerSeal, LedgerBatch)
@@ -299,42 +517,108 @@ def check_proofs(session: Session) -> list[Finding]:
             break
         numbers = [sealed.batch_no for sealed, _ in page]
         archived = set(session.scalars(select(ArchivedBatch.batch_no).where(ArchivedBatch.batch_no.in_(numbers))))
-        leaves = dict(_rows(session, numbers))
+        leaves = dict(_rows(session, numbers, suite))
         for sealed, batch in page:
-            hashes = [tree.leaf_hash(data) for data in leaves.get(sealed.batch_no, [])]
+            hashes = [tree.leaf_hash(data, suite) for data in leaves.get(sealed.batch_no, [])]
             if sealed.batch_no not in archived:  # those are verified where they are
-                findings += _compare(sealed, leaves.get(sealed.batch_no, []), hashes)
+                findings += _compare(sealed, leaves.get(sealed.batch_no, []), hashes, suite)
+            if recorded.pop(sealed.position, b"") != sealed.records:
+                findings.append(_finding(f"seal:{sealed.position}", sealed.records, b""))
+            present = tree.leaf_hash(_leaf(batch, sealed.root, sealed.records, suite), suite) if batch is not None else b""
+            for place in range(newest + 1, sealed.position):  # a seal that is gone
+                findings.append(_finding(f"seal:{place}", b"", b""))
+                _append(nodes, lambda level, index: nodes[level, index], place, b"", suite)
+                sealed_at.append(EPOCH)
             kept = session.scalar(select(LedgerNode.hash).where(LedgerNode.level == 0, LedgerNode.index == sealed.position))
-            present = tree.leaf_hash(_leaf(batch, sealed.root)) if batch is not None else b""
             if kept != present:
                 findings.append(_finding(f"batch:{sealed.batch_no}", kept or b"", present))
-            _append(nodes, lambda level, index: nodes[level, index], sealed.position, present)
-        newest = page[-1][0].position
+                if batch is None:  # either of the two was changed
+                    findings.append(_finding(f"seal:{sealed.position}", kept or b"", present))
+            _append(nodes, lambda level, index: nodes[level, index], sealed.position, present, suite)
+            sealed_at.append(sealed.sealed_at)
+            newest = sealed.position
         session.expunge_all()
-    for checkpoint in session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)):
-        if checkpoint.size > newest + 1:
-            findings.append(_finding(f"checkpoint:{checkpoint.size}", checkpoint.root, b""))
+    findings += [_finding(f"seal:{place}", b"", found) for place, found in recorded.items()]
+    return findings + _check_nodes(session, nodes) + _check_checkpoints(session, nodes, sealed_at, suite, key)
+
+
+def _check_records(session: Session, suite: Suite) -> tuple[list[Finding], dict[int, bytes]]:
+    """What differs among accounts and refusals; and the root over the records of each position that has any."""
+    kept: dict[int, list[bytes]] = {}
+    for record in session.execute(
+        select(LedgerRecord.position, LedgerRecord.leaf, LedgerRecord.hash).order_by(LedgerRecord.position, LedgerRecord.leaf)
+    ):
+        kept.setdefault(record.position, []).append(record.hash)
+    accounts = session.scalars(select(AccountRow).execution_options(yield_per=STEP))
+    present = {f"account:{row.id}": tree.leaf_hash(account_data(row, suite), suite) for row in accounts}
+    refusals = session.scalars(select(RefusedTransfer).execution_options(yield_per=STEP))
+    present |= {f"refusal:{row.id}": tree.leaf_hash(refusal_data(row, suite), suite) for row in refusals}
+    session.expunge_all()
+    sealed = session.execute(select(LedgerRecord.subject, LedgerRecord.hash).order_by(LedgerRecord.position, LedgerRecord.leaf))
+    findings = [
+        _finding(subject, found, present.get(subject, b"")) for subject, found in sealed if present.get(subject) != found
+    ]
+    return findings, {position: tree.root(hashes, suite) for position, hashes in kept.items()}
+
+
+def _check_nodes(session: Session, nodes: dict[tuple[int, int], bytes]) -> list[Finding]:
+    """What differs between the nodes as they are kept and as the leaves make them."""
+    findings, left = [], dict(nodes)
+    for level, index, kept in session.execute(
+        select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).order_by(LedgerNode.level, LedgerNode.index)
+    ):
+        present = left.pop((level, index), b"")
+        if present != kept:
+            findings.append(_finding(f"node:{level}/{index}", kept, present))
+    return findings + [_finding(f"node:{level}/{index}", b"", found) for (level, index), found in left.items()]
+
+
+def _check_checkpoints(
+    session: Session, nodes: dict[tuple[int, int], bytes], sealed_at: list[datetime], suite: Suite, key: VerifierKey | None
+) -> list[Finding]:
+    """What differs between the checkpoints as they are kept, as they were signed, and as the leaves make them."""
+    findings, before = [], 0
+    for row in session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)):
+        subject = f"checkpoint:{row.size}"
+        if row.size > len(sealed_at):
+            findings.append(_finding(subject, row.root, b""))
             continue
-        present = tree.subtree(lambda level, index: nodes[level, index], 0, checkpoint.size)
-        if present != checkpoint.root:
-            findings.append(_finding(f"checkpoint:{checkpoint.size}", checkpoint.root, present))
+        present = tree.subtree(lambda level, index: nodes[level, index], 0, row.size, suite)
+        if present != row.root or row.suite != suite.id:
+            findings.append(_finding(subject, row.root, present))
+        try:
+            read = notes.read_note(row.note, key=key) if key is not None else notes.unverified(row.note)
+            if (read.size, read.root, read.time_us) != (row.size, row.root, _microseconds(row.signed_at)):
+                findings.append(_finding(subject, row.root, read.root))
+            if key is not None and row.note != f"{read.text}\n{key.line(key.signature_in(row.note))}":
+                findings.append(Finding(kind=FindingKind.PROOF, subject=subject, expected="one signature", found=row.note))
+        except BadProof as error:
+            findings.append(Finding(kind=FindingKind.PROOF, subject=subject, expected="a signed note", found=str(error)))
+        findings += [
+            _finding(f"seal:{place}", b"", b"") for place in range(before, row.size) if sealed_at[place] != row.signed_at
+        ]
+        before = row.size
+    findings += [_finding(f"seal:{place}", b"", b"") for place in range(before, len(sealed_at))]
     return findings
 
 
-def _compare(sealed: LedgerSeal, transfers: list[bytes], hashes: list[bytes]) -> list[Finding]:
+def _compare(sealed: LedgerSeal, transfers: list[bytes], hashes: list[bytes], suite: Suite) -> list[Finding]:
     """What differs between a batch as it was sealed and as it is: the transfers that changed, or the batch as a whole."""
-    if tree.root(hashes) == sealed.root:
-        return []
     marks = [sealed.marks[place : place + MARK] for place in range(0, len(sealed.marks), MARK)]
+    changed = []
     if len(marks) == len(hashes):
         changed = [place for place, (mark, found) in enumerate(zip(marks, hashes, strict=True)) if mark != found[:MARK]]
-        if changed:
-            return [
-                _finding(f"transfer:{UUID(bytes=cbor2.loads(transfers[place])[1])}", marks[place], hashes[place][:MARK])
-                for place in changed
-            ]
-    return [_finding(f"batch:{sealed.batch_no}", sealed.root, tree.root(hashes))]
+    if tree.root(hashes, suite) == sealed.root:
+        return [_finding(f"seal:{sealed.position}", sealed.marks, b"")] if changed or len(marks) != len(hashes) else []
+    if changed:
+        return [
+            _finding(f"transfer:{UUID(bytes=cbor2.loads(transfers[place])[1])}", marks[place], hashes[place][:MARK])
+            for place in changed
+        ]
+    return [_finding(f"batch:{sealed.batch_no}", sealed.root, tree.root(hashes, suite))]
 
 
 def _finding(subject: str, expected: bytes, found: bytes) -> Finding:
-    return Finding(kind=FindingKind.PROOF, subject=subject, expected=expected.hex(), found=found.hex() or "nothing")
+    return Finding(
+        kind=FindingKind.PROOF, subject=subject, expected=expected.hex() or "nothing", found=found.hex() or "nothing"
+    )

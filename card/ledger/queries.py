@@ -93,7 +93,8 @@ def lock_positions(session: Session, ids: Iterable[AccountId]) -> dict[AccountId
     }
 
 
-def _transfer(row: TransferRow | RefusedTransfer) -> Transfer:
+def as_transfer(row: TransferRow | RefusedTransfer) -> Transfer:
+    """A stored transfer as the rules know it."""
     return Transfer(
         id=row.id,
         debit=AccountId(row.debit),
@@ -111,9 +112,9 @@ def known(session: Session, ids: Iterable[UUID]) -> dict[UUID, Known]:
     """What the ledger remembers of ``ids``: transfers booked and transfers refused."""
     wanted = list(set(ids))
     refused = session.scalars(select(RefusedTransfer).where(RefusedTransfer.id.in_(wanted)))
-    found = {row.id: Known(transfer=_transfer(row), refusal=row.refusal) for row in refused}
+    found = {row.id: Known(transfer=as_transfer(row), refusal=row.refusal) for row in refused}
     booked = session.scalars(select(TransferRow).where(TransferRow.id.in_(wanted)))
-    found.update((row.id, Known(transfer=_transfer(row))) for row in booked)
+    found.update((row.id, Known(transfer=as_transfer(row))) for row in booked)
     archived = shelf.find(session, (id_ for id_ in wanted if id_ not in found))
     found.update((id_, Known(transfer=_archived(row))) for id_, row in archived.items())
     return found
@@ -138,7 +139,7 @@ def transfer(session: Session, transfer_id: UUID) -> Transfer:
     """A booked transfer. Raises :class:`UnknownTransfer`."""
     row = session.scalars(select(TransferRow).where(TransferRow.id == transfer_id)).one_or_none()
     if row is not None:
-        return _transfer(row)
+        return as_transfer(row)
     archived = shelf.find(session, [transfer_id])
     if not archived:
         raise UnknownTransfer(str(transfer_id))
@@ -166,7 +167,7 @@ def booking(session: Session, transfer_id: UUID) -> Booking:
         )
     row, posted_at = found
     return Booking(
-        transfer=_transfer(row),
+        transfer=as_transfer(row),
         batch_no=row.batch_no,
         leaf=row.leaf,
         posted_at=posted_at,
@@ -180,13 +181,13 @@ def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:
     rows = session.scalars(
         select(TransferRow).where(TransferRow.reference == reference, TransferRow.reference != "").order_by(TransferRow.place)
     )
-    return [_transfer(row) for row in rows]
+    return [as_transfer(row) for row in rows]
 
 
 def reversals_of(session: Session, transfer_id: UUID) -> list[Transfer]:
     """The booked transfers that give back all or part of ``transfer_id``."""
     rows = session.scalars(select(TransferRow).where(TransferRow.reverses == transfer_id).order_by(TransferRow.place))
-    return [*map(_archived, shelf.reversals(session, transfer_id)), *map(_transfer, rows)]
+    return [*map(_archived, shelf.reversals(session, transfer_id)), *map(as_transfer, rows)]
 
 
 def balance(session: Session, account_id: AccountId) -> Balance:

@@ -1,77 +1,114 @@
-"""``python -m card.ledger.verify receipt.json --key KEY`` says whether a transfer is in a city's books.
+"""``python -m card.ledger.verify RECEIPT --key KEY`` says whether a transfer is in a city's books.
 
-It needs the receipt and the city's public key, and asks nobody. It prints what the transfer says and ends with 0, or says which
-part of the proof does not hold and ends with 1.
+It needs the receipt and the city's public key, and asks nobody. The receipt is the JSON file, the PDF that carries it, a
+picture of its QR, or the text of that QR. It says what the transfer is and ends with 0; or which part of the proof does not
+hold, and ends with 1; or why it could not look, and ends with 2. A file of JSON needs cryptography, cbor2 and base45 only.
 """
 
 import argparse
-import base64
-import binascii
+import importlib
 import json
+import os
 import sys
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
-from uuid import UUID
+from typing import Final
 
-import cbor2
-
-from card.ledger import tree
+from card.ledger import receipts
 from card.ledger.tree import BadProof
+from card.ledger.verification import verify
 
-FORMAT = "citizen-card-receipt/1"
+PROVEN, NOT_PROVEN, NOT_READ = 0, 1, 2
+
+WORDS: Final[Mapping[str, str]] = {
+    "proven": "证明成立",
+    "NOT proven": "证明不成立",
+    "cannot look": "无法核验",
+    "ledger": "账本",
+    "suite": "密码套件",
+    "transfer": "转账编号",
+    "out of": "转出",
+    "into": "转入",
+    "amount": "金额",
+    "code": "事由代码",
+    "happened": "发生时间",
+    "booked": "入账时间",
+    "reference": "业务编号",
+    "checkpoint": "检查点",
+    "signed": "签署时间",
+    "cosigned": "联署",
+    "cosigned, its key as the receipt has it": "联署（公钥取自回执）",
+    "this is not a receipt": "这不是回执",
+    "the receipt cannot be read": "回执无法读取",
+    "the key is not base64": "公钥不是 base64",
+    "the key does not fit its name": "公钥与其名称不符",
+    "this suite is not known here": "未知的密码套件",
+    "the key is for another suite": "公钥属于另一套密码套件",
+    "the transfer belongs to another batch": "该转账属于另一批次",
+    "the transfer is not in its batch": "该转账不在其批次中",
+    "the batch is not in the signed tree": "该批次不在已签署的树中",
+    "the checkpoint cannot be read": "检查点无法读取",
+    "the checkpoint is another ledger's": "检查点属于另一账本",
+    "this key did not sign the checkpoint": "该公钥未签署此检查点",
+    "the signature does not verify": "签名验证不通过",
+    "this is not a cosignature": "这不是联署",
+    "the cosignature's time cannot be read": "联署时间无法读取",
+    "the index is not in the tree": "序号不在树中",
+    "the path is too long": "证明路径过长",
+    "the path is too short": "证明路径过短",
+    "this is no receipt, no picture and no PDF": "既不是回执，也不是图片或 PDF",
+    "the picture shows no receipt": "图片中没有回执二维码",
+    "the PDF carries no receipt": "PDF 中没有附带回执",
+    "the file cannot be read": "文件无法读取",
+    "pictures and PDFs need zxing-cpp, pillow and pyhanko": "读取图片和 PDF 需要 zxing-cpp、pillow 和 pyhanko",
+}
 
 
-def verify(document: object, *, key: str) -> dict[str, str]:
-    """What a proven receipt says. Raises :class:`BadProof`."""
-    origin, public = tree.read_verifier_key(key)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BadProof("this is not a receipt")
+def read(place: str) -> object:
+    """The receipt at ``place``: a file of JSON, a PDF, a picture, or the QR's text. Raises :class:`BadProof`, ``OSError``."""
+    if place.startswith(receipts.PREFIX):
+        return receipts.unpack(place.strip())
+    content = Path(place).read_bytes()
     try:
-        transfer, batch = (base64.b64decode(document[name], validate=True) for name in ("transfer", "batch"))
-        paths = [[base64.b64decode(one, validate=True) for one in document[name]] for name in ("transfer_path", "batch_path")]
-        place, position, note = int(document["transfer_index"]), int(document["batch_index"]), str(document["checkpoint"])
-        suite, id_, batch_no, leaf, debit, credit, amount, code, event, *_, reference, _details, _reverses = cbor2.loads(
-            transfer
-        )
-        batch_suite, number, count, _total, posted, root = cbor2.loads(batch)
-    except (KeyError, TypeError, ValueError, binascii.Error, cbor2.CBORDecodeError) as error:
-        raise BadProof(f"the receipt cannot be read: {error}") from error
-    if {suite, batch_suite} != {tree.SUITE}:
-        raise BadProof(f"suite {suite} is not known here")
-    if (batch_no, leaf) != (number, place):
-        raise BadProof("the transfer belongs to another batch")
-    if tree.root_by_path(tree.leaf_hash(transfer), place, count, paths[0]) != root:
-        raise BadProof("the transfer is not in its batch")
-    checkpoint = tree.read_note(note, origin=origin, public=public)
-    if tree.root_by_path(tree.leaf_hash(batch), position, checkpoint.size, paths[1]) != checkpoint.root:
-        raise BadProof("the batch is not in the signed tree")
-    return {
-        "ledger": origin,
-        "transfer": str(UUID(bytes=id_)),
-        "out of": debit,
-        "into": credit,
-        "amount": f"{amount // 100}.{amount % 100:02d} CNY",
-        "code": str(code),
-        "happened": datetime.fromtimestamp(event / 1e6, UTC).isoformat(),
-        "booked": datetime.fromtimestamp(posted / 1e6, UTC).isoformat(),
-        "reference": reference,
-        "checkpoint": f"{checkpoint.size} batches",
-    }
+        text = content.decode().strip()
+        return receipts.unpack(text) if text.startswith(receipts.PREFIX) else json.loads(text)
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        # Pictures and PDFs need libraries that a file of JSON does not.
+        return importlib.import_module("card.ledger.scanning").read(content)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Verify one receipt; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m card.ledger.verify", description="Verify a receipt of the ledger.")
-    parser.add_argument("receipt", type=Path, help="the receipt, a JSON file")
+    parser.add_argument("receipt", help="the receipt: a JSON file, a PDF, a picture of its QR, or the QR's text")
     parser.add_argument("--key", required=True, help="the city's verifier key: origin+hash+key")
+    parser.add_argument("--cosigner", action="append", default=[], help="the key of another city that must have cosigned")
+    own = "zh" if os.environ.get("LANG", "").startswith("zh") else "en"
+    parser.add_argument("--language", choices=("en", "zh"), default=own, help="of what it says")
     asked = parser.parse_args(arguments)
+
+    def say(text: str) -> str:
+        base, mark, number = text.partition(" #")
+        return WORDS.get(base, base) + mark + number if asked.language == "zh" else text
+
     try:
-        said = verify(json.loads(asked.receipt.read_text()), key=asked.key)
-    except (BadProof, OSError, ValueError) as error:
-        sys.stderr.write(f"NOT proven: {error}\n")
-        return 1
-    sys.stdout.write("proven\n" + "".join(f"  {name}: {value}\n" for name, value in said.items()))
-    return 0
+        document = read(asked.receipt)
+    except OSError as error:
+        sys.stderr.write(f"{say('cannot look')}: {say('the file cannot be read')}: {error.filename}\n")
+        return NOT_READ
+    except ImportError:
+        sys.stderr.write(f"{say('cannot look')}: {say('pictures and PDFs need zxing-cpp, pillow and pyhanko')}\n")
+        return NOT_READ
+    except BadProof as error:
+        sys.stderr.write(f"{say('cannot look')}: {say(str(error))}\n")
+        return NOT_READ
+    try:
+        said = verify(document, key=asked.key, cosigners=tuple(asked.cosigner))
+    except BadProof as error:
+        sys.stderr.write(f"{say('NOT proven')}: {say(str(error))}\n")
+        return NOT_PROVEN
+    sys.stdout.write(f"{say('proven')}\n" + "".join(f"  {say(name)}: {value}\n" for name, value in said.items()))
+    return PROVEN
 
 
 if __name__ == "__main__":

@@ -24,12 +24,14 @@ from card.partners.rules import (
     WrongAuthority,
 )
 from card.partners.trust import federation_key, install_anchor, sign_document, verify_document
+from card.partners.witness import LedgerForked, look
 
 __all__ = [
     "City",
     "CodeTaken",
     "Entry",
     "Exchange",
+    "LedgerForked",
     "MessageExpired",
     "MessageReplayed",
     "NoSuchPartner",
@@ -52,6 +54,7 @@ __all__ = [
     "install",
     "install_anchor",
     "issuer_keys",
+    "look",
     "of_settings",
     "own_city",
     "own_configuration",

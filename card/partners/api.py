@@ -1,5 +1,6 @@
 """The federation's endpoints, the proof that a partner calls, and the signature under every answer to one."""
 
+import base64
 import secrets
 from typing import Final
 from urllib.parse import quote, urlsplit
@@ -13,8 +14,9 @@ from app.kernel.errors import NotFound
 from app.kernel.settings import Settings
 from app.kernel.signing import BadSignature, Purpose
 from app.web.auth import Caller, Principal, access_of, partner_city, principal, public, register_authenticator
-from app.web.db import database, transaction
+from app.web.db import database, settings, transaction
 from app.web.security import limiter
+from card import ledger
 from card.partners import actions, gateway, identity, queries, rules
 from card.partners.models import Message
 from card.partners.rules import Answer, Request, UnknownCity, WrongAuthority
@@ -81,6 +83,51 @@ def join(body: JoinBody) -> tuple[Response, int]:
 def echo() -> Response:
     """Answers who was recognised. A city that joins calls this first."""
     return jsonify(city=principal().id, digest=request.headers.get("Content-Digest"))
+
+
+class OldQuery(BaseModel):
+    """What the asking city saw last."""
+
+    old: int = Field(0, ge=0, description="Size of the checkpoint it saw last; 0 where it saw none.")
+
+
+class CosignatureBody(BaseModel):
+    """A cosignature of one of our checkpoints (C2SP cosignature/v1)."""
+
+    size: int = Field(ge=1, description="Size of the checkpoint, in batches.")
+    key: str = Field(max_length=400, description="The cosigning city's verifier key, type 0x04.")
+    line: str = Field(max_length=600, description="The signature line of the note.")
+
+
+@blueprint.get("/api/federation/ledger/checkpoint", summary="Our newest checkpoint, with the proof that it continues an older")
+@partner_city
+def ledger_checkpoint(query: OldQuery) -> Response:
+    """``{note, key, proof}`` for a witness. Refused with ``not-sealed`` before anything was booked."""
+    with transaction() as session:
+        note = ledger.newest_checkpoint(session)
+        if note is None:
+            raise ledger.NotSealed("nothing was sealed yet")
+        size = int(note.split("\n")[1])
+        proof = ledger.consistency_proof(session, old=query.old, size=size) if 0 < query.old < size else []
+    key = ledger.checkpoint_verifier(settings()).text
+    return jsonify(note=note, key=key, proof=[base64.b64encode(one).decode() for one in proof])
+
+
+@blueprint.post("/api/federation/ledger/cosignatures", summary="Hand us a cosignature of our checkpoint")
+@partner_city
+def ledger_cosignature(body: CosignatureBody) -> Response:
+    """We verify it and keep it; our receipts carry it from then on. Repeating it is safe."""
+    with transaction() as session:
+        ledger.add_cosignature(
+            session,
+            city=principal().id,
+            size=body.size,
+            key=body.key,
+            line=body.line,
+            own=ledger.checkpoint_verifier(settings()),
+            now=clock.now(),
+        )
+    return jsonify(size=body.size)
 
 
 def authenticate() -> Principal:

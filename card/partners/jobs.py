@@ -5,10 +5,16 @@ import structlog
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
-from card.partners import actions, gateway, queries
+from card.partners import actions, gateway, queries, witness
 from card.partners.rules import PartnerRefused, PartnerUnavailable
 
 log = structlog.get_logger()
+
+
+def witness_ledgers(database: Database, settings: Settings) -> None:
+    """Look at the books of the other cities, and cosign what continues."""
+    if not settings.is_hub:
+        witness.look_at_all(database)
 
 
 def keep_directory(database: Database, settings: Settings) -> None:

@@ -8,7 +8,9 @@ revision = "0021"
 down_revision = "0020"
 
 ROLE = "city_app"
-APPEND_ONLY = ("ledger_cosignature", "ledger_check", "partner_checkpoint")
+SEALER, REPORTS = "city_sealer", "city_reports"
+APPEND_ONLY = ("ledger_cosignature", "ledger_check", "ledger_record", "partner_checkpoint")
+SEALED = ("ledger_seal", "ledger_node", "ledger_checkpoint")
 
 
 def upgrade() -> None:
@@ -109,6 +111,32 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_ledger_check")),
         schema="card",
     )
+    op.create_table(
+        "ledger_record",
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("position", sa.BigInteger(), nullable=False),
+        sa.Column("leaf", sa.Integer(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("subject", name=op.f("pk_ledger_record")),
+        schema="card",
+    )
+    op.create_index("ix_ledger_record_position", "ledger_record", ["position", "leaf"], unique=True, schema="card")
+    op.create_index("ix_refused_transfer_refused_at", "refused_transfer", ["refused_at"], schema="card")
+    _seal_anew()
+    op.add_column("ledger_seal", sa.Column("records", sa.LargeBinary(), nullable=False), schema="card")
+    for role in (SEALER, REPORTS):
+        op.execute(
+            f"""
+            DO $$ BEGIN
+              IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = '{role}') THEN CREATE ROLE {role} NOLOGIN; END IF;
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$
+            """
+        )
+        op.execute(f"GRANT SELECT ON card.ledger_record, card.ledger_cosignature TO {role}")
+    op.execute(f"GRANT INSERT ON card.ledger_record TO {SEALER}")
+    op.execute(f"REVOKE INSERT ON card.ledger_record FROM {ROLE}")
+    op.execute(f"GRANT SELECT ON card.earmarked_purse, card.ledger_alarm, card.ledger_check TO {REPORTS}")
+    _roles_of_people("'resident', 'officer', 'supervisor', 'operator', 'hospital', 'partner', 'administrator', 'auditor'")
     for table in APPEND_ONLY:
         op.execute(f"REVOKE UPDATE, DELETE, TRUNCATE ON card.{table} FROM {ROLE}")
         op.execute(
@@ -118,9 +146,30 @@ def upgrade() -> None:
         op.execute(f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON card.{table} EXECUTE FUNCTION card.refuse_change()")
 
 
+def _roles_of_people(roles: str) -> None:
+    op.drop_constraint("ck_person_role_role", "person_role", schema="services")
+    op.create_check_constraint(op.f("ck_person_role_role"), "person_role", f"role IN ({roles})", schema="services")
+
+
+def _seal_anew() -> None:
+    """A leaf says more than before (its shard, and what is sealed with it), so the tree is made again from the books.
+
+    No other city has seen a checkpoint of the earlier form.
+    """
+    for table in SEALED:
+        op.execute(f"ALTER TABLE card.{table} DISABLE TRIGGER USER")
+        op.execute(f"DELETE FROM card.{table}")
+        op.execute(f"ALTER TABLE card.{table} ENABLE TRIGGER USER")
+
+
 def downgrade() -> None:
     """Remove."""
-    for table in ("ledger_check", "ledger_alarm", "partner_checkpoint", "ledger_cosignature"):
+    op.execute("DELETE FROM services.person_role WHERE role = 'auditor'")
+    _roles_of_people("'resident', 'officer', 'supervisor', 'operator', 'hospital', 'partner', 'administrator'")
+    _seal_anew()
+    op.drop_column("ledger_seal", "records", schema="card")
+    op.execute("DROP INDEX card.ix_refused_transfer_refused_at")
+    for table in ("ledger_record", "ledger_check", "ledger_alarm", "partner_checkpoint", "ledger_cosignature"):
         op.drop_table(table, schema="card")
     op.drop_column("ledger_checkpoint", "suite", schema="card")
     op.execute("DROP INDEX card.ix_transfer_metadata")

@@ -2,9 +2,11 @@
 
 from typing import Final
 
+from flask import url_for
+
 from app.kernel.errors import msg
 from app.web.i18n import translate
-from card.ledger import AccountKind, TransferCode
+from card.ledger import FORK, AccountKind, FindingKind, TransferCode
 
 KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.PURSE: msg("Card purses"),
@@ -75,6 +77,33 @@ CODES: Final[dict[TransferCode, str]] = {
     TransferCode.PROVISIONAL_CREDIT: msg("Credited while a dispute runs"),
     TransferCode.SUSPENSE_CLEARED: msg("Suspense cleared"),
 }
+
+
+FINDINGS: Final = {
+    FindingKind.BALANCE: msg("A balance is not the sum of its transfers"),
+    FindingKind.HELD: msg("What is held is not the sum of the holds"),
+    FindingKind.FLOOR: msg("An account is below its floor"),
+    FindingKind.RUNNING_BALANCE: msg("A balance after a transfer does not follow from the one before"),
+    FindingKind.DELTA: msg("A batch's total for an account is not the sum of its transfers"),
+    FindingKind.BATCH: msg("A batch does not hold what it was written with"),
+    FindingKind.ACCOUNT: msg("A transfer joins accounts that do not mix"),
+    FindingKind.HOLD: msg("A posted hold has no transfer"),
+    FindingKind.REVERSAL: msg("More was given back than there was"),
+    FindingKind.SUM: msg("The books do not sum to zero"),
+    FindingKind.PROOF: msg("Something sealed is not as it was sealed"),
+    FORK: msg("Another city's books do not continue what it showed before"),
+}
+
+
+def finding_name(kind: str) -> str:
+    """What a check found, in the page's language."""
+    return translate(FINDINGS[kind]) if kind in FINDINGS else kind
+
+
+def subject_link(subject: str) -> str:
+    """Where the thing that a finding is about can be looked at, or nothing."""
+    kind, _, name = subject.partition(":")
+    return url_for("staff_ledger.find", q=name) if kind in {"transfer", "account"} else ""
 
 
 def kind_name(kind: AccountKind) -> str:

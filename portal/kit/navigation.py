@@ -118,6 +118,7 @@ HOMES: Final = {
     Role.OFFICER: Audience.STAFF,
     Role.SUPERVISOR: Audience.STAFF,
     Role.ADMINISTRATOR: Audience.STAFF,
+    Role.AUDITOR: Audience.STAFF,
     Role.OPERATOR: Audience.OPERATOR,
     Role.HOSPITAL: Audience.HOSPITAL,
     Role.PARTNER: Audience.PARTNER,

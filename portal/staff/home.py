@@ -9,6 +9,7 @@ from app.kernel.errors import msg
 from app.web.auth import Role, allow, principal
 from app.web.db import transaction
 from app.web.i18n import language, translate
+from card import ledger
 from portal.kit import navigation
 from services import messages, people
 
@@ -39,6 +40,7 @@ ROLE_NAMES: Final = {
     Role.OFFICER: msg("Officer"),
     Role.SUPERVISOR: msg("Supervisor"),
     Role.ADMINISTRATOR: msg("Administrator"),
+    Role.AUDITOR: msg("Auditor"),
 }
 
 
@@ -54,17 +56,19 @@ def open_desks() -> list[Desk]:
 
 
 @blueprint.get("")
-@allow(Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR)
+@allow(Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR)
 def show() -> str:
     """The desks, and what was written to this officer."""
     who = principal()
     with transaction() as session:
         person = people.get(session, who.person_id)
+        standing = ledger.standing(session) if navigation.admits("staff_ledger.alarms") else 0
         latest = messages.inbox(session, who.person_id, language=language(), limit=3)
     return render_template(
         "staff/home/show.html",
         name=person.called(language()),
         posts=[name for role, name in ROLE_NAMES.items() if role in who.roles],
         desks=open_desks(),
+        standing=standing,
         latest=latest,
     )

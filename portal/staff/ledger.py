@@ -4,27 +4,34 @@ import csv
 import io
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
-from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask_babel import gettext
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from app.kernel import clock
-from app.kernel.errors import msg
+from app.kernel.errors import Invalid, msg
 from app.kernel.money import major
-from app.web.auth import Role, allow
-from app.web.db import transaction
-from card import ledger
-from card.ledger import AccountId, AccountKind
+from app.web.auth import Role, allow, principal
+from app.web.db import settings, transaction
+from app.web.i18n import DEFAULT, language, translate
+from card import ledger, partners
+from card.ledger import AccountId, AccountKind, TransferCode
 from portal.kit import books
+from services import people
 
 blueprint = Blueprint("staff_ledger", __name__, url_prefix="/staff/ledger")
-STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR)
+STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR)
+IN_CHARGE: Final = (Role.SUPERVISOR, Role.ADMINISTRATOR)  # who answers an alarm
 PAGE: Final = 50
 CHARTED: Final = 120  # transfers in the balance line
 EXPORT: Final = 50_000  # lines of a downloaded statement
 EXPORT_PAGE: Final = 500
+SEARCHED: Final = ("reference", "detail", "value", "code", "since", "until")
+WHOLE: Final = 19  # digits from which on a value is text: an identifier, not a number
 
 GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
     msg("Residents"): (
@@ -218,6 +225,8 @@ def transfer(transfer_id: UUID) -> str:
         booking = ledger.booking(session, transfer_id)
         sides = [ledger.account(session, id_) for id_ in (booking.transfer.debit, booking.transfer.credit)]
         reversals = ledger.reversals_of(session, transfer_id)
+        parts = ledger.parts_of(session, UUID(str(booking.transfer.metadata.get("payment", transfer_id))))
+        proof = _proof(session, transfer_id)
         related = ledger.transfers_by_reference(session, booking.transfer.reference)
     return render_template(
         "staff/ledger/transfer.html",
@@ -229,8 +238,19 @@ def transfer(transfer_id: UUID) -> str:
         debit_name=books.account_name(sides[0].key),
         credit_name=books.account_name(sides[1].key),
         reversals=reversals,
+        parts=parts if len(parts) > 1 else [],
+        proof=proof,
         related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
     )
+
+
+def _proof(session: Session, transfer_id: UUID) -> dict[str, str] | None:
+    """What the receipt of a transfer proves, as the verifier itself says it; nothing while the seal is being made."""
+    try:
+        document = ledger.receipt(session, transfer_id)
+    except ledger.NotSealed:
+        return None
+    return ledger.verify_receipt(document, key=ledger.checkpoint_verifier(settings()).text)
 
 
 @blueprint.get("/transfer/<uuid:transfer_id>/receipt.json")
@@ -262,6 +282,117 @@ def find() -> str | Response:
     return render_template(
         "staff/ledger/find.html", asked=asked, transfers=[(other, books.code_name(other.code)) for other in found]
     )
+
+
+def _day(name: str) -> datetime | None:
+    """The beginning of the civil day in the query, or nothing."""
+    try:
+        day = date.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return None
+    return datetime(day.year, day.month, day.day, tzinfo=clock.SHANGHAI)
+
+
+@blueprint.get("/search")
+@allow(*STAFF)
+def search() -> str:
+    """Transfers by business reference, by what their details say, why they were made, and when."""
+    asked = {
+        name: request.args.get(name, "").strip()[:200] for name in ("reference", "detail", "value", "code", "since", "until")
+    }
+    code = next((one for one in TransferCode if one.slug == asked["code"]), None)
+    until = _day("until")
+    wanted = ledger.Wanted(
+        reference=asked["reference"],
+        metadata=_said(asked["detail"], asked["value"]),
+        code=code,
+        since=_day("since"),
+        before=until + timedelta(days=1) if until else None,
+    )
+    after = request.args.get("after", type=UUID)
+    found: list[ledger.Transfer] = []
+    if wanted.reference or wanted.metadata:
+        with transaction() as session:
+            found = ledger.find_transfers(session, wanted, after=after, limit=PAGE + 1)
+    again: dict[str, Any] = {name: value for name, value in asked.items() if value}
+    return render_template(
+        "staff/ledger/search.html",
+        asked=asked,
+        codes=[(one.slug, books.code_name(one)) for one in TransferCode],
+        looked=bool(wanted.reference or wanted.metadata),
+        transfers=[(one, books.code_name(one.code)) for one in found[:PAGE]],
+        newer=url_for("staff_ledger.search", **again) if after else None,
+        older=url_for("staff_ledger.search", **again, after=found[PAGE - 1].id) if len(found) > PAGE else None,
+    )
+
+
+def _said(detail: str, value: str) -> dict[str, object] | None:
+    """What a form's two fields ask of the metadata: a number is looked for as a number too where it is written as one."""
+    if not detail or not value:
+        return None
+    return {detail: int(value) if value.isdecimal() and len(value) < WHOLE else value}
+
+
+@blueprint.get("/alarms")
+@allow(*STAFF)
+def alarms() -> str:
+    """What a check found wrong: those that stand, then those that were answered; and the checks themselves."""
+    before = request.args.get("before", type=UUID)
+    with transaction() as session:
+        found = ledger.alarms(session, before=before, limit=PAGE + 1)
+        checks = ledger.last_checks(session)
+        cosigned = ledger.newest_cosignatures(session)
+        names = {city.code: city.name_zh if language() == DEFAULT else city.name_en for city in partners.cities(session)}
+    return render_template(
+        "staff/ledger/alarms.html",
+        alarms=[(one, books.finding_name(one.kind), books.subject_link(one.subject)) for one in found[:PAGE]],
+        standing=sum(one.acknowledged_at is None for one in found),
+        checks=checks,
+        cosigned=[(one, names.get(one.city, one.city)) for one in cosigned],
+        answers=bool(principal().roles & set(IN_CHARGE)),
+        newer=url_for("staff_ledger.alarms") if before else None,
+        older=url_for("staff_ledger.alarms", before=found[PAGE - 1].id) if len(found) > PAGE else None,
+    )
+
+
+@blueprint.get("/alarms/<uuid:alarm_id>")
+@allow(*STAFF)
+def alarm(alarm_id: UUID) -> tuple[str, int]:
+    """One alarm: what should stand there, what was found, and the answer."""
+    return _alarm_page(alarm_id)
+
+
+def _alarm_page(alarm_id: UUID, errors: dict[str, str] | None = None, status: int = 200) -> tuple[str, int]:
+    with transaction() as session:
+        found = ledger.alarm(session, alarm_id)
+        by = UUID(found.acknowledged_by.partition(":")[2]) if found.acknowledged_by else None
+        name = people.get(session, by).called(language()) if by else ""
+    page = render_template(
+        "staff/ledger/alarm.html",
+        alarm=found,
+        kind=books.finding_name(found.kind),
+        link=books.subject_link(found.subject),
+        by=name,
+        answers=bool(principal().roles & set(IN_CHARGE)),
+        errors={field: translate(text) for field, text in (errors or {}).items()},
+        reason=request.form.get("reason", ""),
+    )
+    return page, status
+
+
+@blueprint.post("/alarms/<uuid:alarm_id>/answer")
+@allow(*IN_CHARGE)
+def answer(alarm_id: UUID) -> Response | tuple[str, int]:
+    """Say what was found out and done."""
+    try:
+        with transaction() as session:
+            ledger.acknowledge(
+                session, alarm_id=alarm_id, reason=request.form.get("reason", ""), by=principal().actor, now=clock.now()
+            )
+    except Invalid as error:
+        return _alarm_page(alarm_id, error.fields, Invalid.status)
+    flash(gettext("The alarm is answered. It stays in the list with what you wrote."), "success")
+    return redirect(url_for("staff_ledger.alarms"), 303)
 
 
 @blueprint.get("/trial-balance")

@@ -70,6 +70,12 @@ TEMPLATES: Final[Mapping[str, Template]] = {
         path="/me/card",
         action=msg("See the card"),
     ),
+    "ledger-alarm": Template(
+        subject=msg("Alarm: the books do not prove"),
+        text=msg("The check found something wrong: %(subject)s. It stands until somebody says what was found out and done."),
+        path="/staff/ledger/alarms",
+        action=msg("See the alarm"),
+    ),
     "card-issued": Template(
         subject=msg("Your citizen card is ready"),
         text=msg("Card %(number)s is yours. Open it on your phone and hold the code to a gate."),

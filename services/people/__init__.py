@@ -14,6 +14,7 @@ from services.people.queries import (
     identity_number,
     search_by_name,
     session_key,
+    with_role,
 )
 from services.people.rules import (
     AlreadyRegistered,
@@ -99,4 +100,5 @@ __all__ = [
     "session_key",
     "try_code",
     "try_password",
+    "with_role",
 ]

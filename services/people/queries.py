@@ -119,6 +119,18 @@ def find_by_username(session: Session, username: str) -> PersonView:
     return _view(session, person)
 
 
+def with_role(session: Session, *roles: Role) -> list[UUID]:
+    """The people who have any of ``roles`` and whose account is open, by id."""
+    found = session.scalars(
+        select(Person.id)
+        .join(PersonRole, PersonRole.person_id == Person.id)
+        .where(PersonRole.role.in_([role.value for role in roles]), Person.closed_at.is_(None))
+        .distinct()
+        .order_by(Person.id)
+    )
+    return list(found)
+
+
 def search_by_name(session: Session, text: str, *, limit: int = 20) -> list[PersonView]:
     """Residents whose name in either script begins with ``text``, in order of name."""
     start = text.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -168,7 +168,7 @@ def locked_until(*, failures: int, last_failure_at: datetime) -> datetime | None
 
 def home_of(roles: frozenset[Role]) -> str:
     """The path where somebody with these roles begins."""
-    if roles & {Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR}:
+    if roles & {Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR}:
         return "/staff"
     for role, path in ((Role.OPERATOR, "/operator"), (Role.HOSPITAL, "/hospital"), (Role.PARTNER, "/partner")):
         if role in roles:

@@ -34,7 +34,7 @@ STAFF = frozenset({Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR})
 # Where an address begins says who it is for; the longest beginning counts. ``None`` is anybody who is signed in.
 AUDIENCES: dict[str, tuple[Caller, frozenset[Role] | None]] = {
     "/me": (Caller.PERSON, frozenset({Role.RESIDENT})),
-    "/staff": (Caller.PERSON, STAFF),
+    "/staff": (Caller.PERSON, STAFF | {Role.AUDITOR}),
     "/operator": (Caller.PERSON, frozenset({Role.OPERATOR, Role.ADMINISTRATOR})),
     "/hospital": (Caller.PERSON, frozenset({Role.HOSPITAL})),
     "/partner": (Caller.PERSON, frozenset({Role.PARTNER, *STAFF})),
@@ -53,6 +53,7 @@ OPEN_TO_MACHINES = {
     "/api/cards/status-list",  # Token Status List: a bit an index, names nobody
     "/api/transit/terminals/enrol",  # carries a one-time token
     "/api/ledger/key",  # what the city has signed about its books is for everybody
+    "/api/ledger/cosigner",
     "/api/ledger/checkpoint",
     "/api/ledger/consistency",
     "/oauth/token",  # carries a signed assertion
@@ -133,6 +134,14 @@ def test_the_address_and_the_declaration_agree(place: Place) -> None:
         if not fits:
             wrong.append((door.path, door.access))
     assert wrong == []
+
+
+def test_an_auditor_sees_the_books_and_changes_nothing(place: Place) -> None:
+    theirs = [door for door in place.doors if door.access is not None and Role.AUDITOR in (door.access.roles or ())]
+    assert {door.path for door in theirs if door.path.startswith("/staff/ledger")} >= {"/staff/ledger", "/staff/ledger/alarms"}
+    assert [(door.method, door.path) for door in theirs if door.method != "GET"] == []
+    books = [door for door in place.doors if door.path.startswith("/staff/ledger") and door.method == "GET"]
+    assert [door.path for door in books if door not in theirs] == []
 
 
 def test_what_changes_something_is_open_to_nobody_in_particular_only_where_it_is_listed(place: Place) -> None:

@@ -104,6 +104,13 @@ def staff_of(city: City) -> tuple[Staff, ...]:
             role=Role.ADMINISTRATOR,
             why="runs it; sees the books",
         ),
+        Staff(
+            username="auditor",
+            name="演示·审计员",
+            name_latin="Demo Auditor",
+            role=Role.AUDITOR,
+            why="sees every account and proof, changes nothing",
+        ),
     )
     if city is HUB:
         return office

@@ -17,7 +17,7 @@ from app.kernel.db import Database
 from app.kernel.settings import Settings
 from app.kernel.signing import Key, Purpose
 from card import ledger
-from card.ledger import Transfer, TransferCode, chart, jobs, proofs, tree, verify
+from card.ledger import Transfer, TransferCode, chart, jobs, notes, proofs, tree, verify
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 CITY = "320100"
@@ -71,7 +71,7 @@ def receipts(books: Database) -> list[dict]:
 
 
 def test_every_transfer_has_a_receipt_that_a_stranger_can_verify(books: Database, key: Key) -> None:
-    vkey = tree.verifier_key(proofs.origin(CITY), key.public_bytes)
+    vkey = proofs.verifier_key(CITY, key).text
     for number, receipt in enumerate(receipts(books)):
         said = verify.verify(json.loads(json.dumps(receipt)), key=vkey)
         assert said["transfer"] == str(fare_id(number))
@@ -80,7 +80,7 @@ def test_every_transfer_has_a_receipt_that_a_stranger_can_verify(books: Database
 
 
 def test_the_verifier_is_a_program_of_its_own(books: Database, key: Key, tmp_path: Path) -> None:
-    file, vkey = tmp_path / "receipt.json", tree.verifier_key(proofs.origin(CITY), key.public_bytes)
+    file, vkey = tmp_path / "receipt.json", proofs.verifier_key(CITY, key).text
     receipt = receipts(books)[3]
     for document, code, said in ((receipt, 0, "proven\n"), ({**receipt, "batch_index": 1}, 1, "")):
         file.write_text(json.dumps(document))
@@ -92,7 +92,7 @@ def test_the_verifier_is_a_program_of_its_own(books: Database, key: Key, tmp_pat
 
 
 def test_a_receipt_with_any_part_changed_proves_nothing(books: Database, key: Key) -> None:
-    vkey = tree.verifier_key(proofs.origin(CITY), key.public_bytes)
+    vkey = proofs.verifier_key(CITY, key).text
     found = receipts(books)
     receipt, other = found[4], found[9]
 
@@ -119,15 +119,15 @@ def test_a_receipt_with_any_part_changed_proves_nothing(books: Database, key: Ke
 
 def test_each_checkpoint_begins_with_the_one_before(books: Database, key: Key) -> None:
     with books.transaction() as session:
-        notes = session.connection().exec_driver_sql("SELECT note FROM card.ledger_checkpoint ORDER BY size").scalars().all()
-        seen = [tree.read_note(note, origin=proofs.origin(CITY), public=key.public_bytes) for note in notes]
+        rows = session.connection().exec_driver_sql("SELECT note FROM card.ledger_checkpoint ORDER BY size").scalars().all()
+        seen = [notes.read_note(note, key=proofs.verifier_key(CITY, key)) for note in rows]
         assert [checkpoint.size for checkpoint in seen] == [1, 3, 7]
         for old, new in ((seen[0], seen[1]), (seen[0], seen[2]), (seen[1], seen[2])):
             proof = ledger.consistency_proof(session, old=old.size, size=new.size)
             tree.check_consistency(old=old.size, size=new.size, old_root=old.root, new_root=new.root, proof=proof)
-        assert ledger.newest_checkpoint(session) == notes[-1]
+        assert ledger.newest_checkpoint(session) == rows[-1]
         with pytest.raises(ledger.NotSealed):
-            ledger.consistency_proof(session, old=2, size=7)
+            ledger.consistency_proof(session, old=3, size=6)
 
 
 def test_what_is_booked_a_moment_ago_says_that_its_proof_is_being_made(

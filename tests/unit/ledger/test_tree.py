@@ -7,8 +7,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from app.kernel.signing import public_bytes
-from card.ledger import tree
-from card.ledger.tree import BadProof, Checkpoint
+from card.ledger import notes, tree
+from card.ledger.notes import Checkpoint, Kind, VerifierKey
+from card.ledger.tree import BadProof
 
 # The inputs and roots that RFC 6962's reference implementation publishes.
 HEX = ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
@@ -76,16 +77,17 @@ def test_every_tree_begins_with_every_smaller_one_and_with_no_other(size: int) -
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 PUBLIC = public_bytes(KEY.public_key())
 ORIGIN = "ledger.citizen-card/320100"
+VKEY = VerifierKey(name=ORIGIN, kind=Kind.ED25519, public=PUBLIC)
 
 
 def test_a_checkpoint_is_a_signed_note() -> None:
     checkpoint = Checkpoint(origin=ORIGIN, size=8, root=bytes.fromhex(ROOTS[7]))
-    note = tree.signed_note(checkpoint, public=PUBLIC, sign=KEY.sign)
+    note = notes.signed_note(checkpoint, key=VKEY, sign=KEY.sign)
     body, signature = note.split("\n\n")
     assert body == f"{ORIGIN}\n8\n{base64.b64encode(checkpoint.root).decode()}"
     assert signature.startswith(f"\N{EM DASH} {ORIGIN} ")
-    assert tree.read_note(note, origin=ORIGIN, public=PUBLIC) == checkpoint
-    assert tree.read_verifier_key(tree.verifier_key(ORIGIN, PUBLIC)) == (ORIGIN, PUBLIC)
+    assert notes.read_note(note, key=VKEY) == checkpoint
+    assert VerifierKey.read(VKEY.text) == VKEY
 
 
 @pytest.mark.parametrize(
@@ -100,11 +102,11 @@ def test_a_checkpoint_is_a_signed_note() -> None:
     ],
 )
 def test_a_bent_checkpoint_is_refused(change: object, said: str) -> None:
-    note = tree.signed_note(Checkpoint(origin=ORIGIN, size=8, root=bytes(32)), public=PUBLIC, sign=KEY.sign)
+    note = notes.signed_note(Checkpoint(origin=ORIGIN, size=8, root=bytes(32)), key=VKEY, sign=KEY.sign)
     with pytest.raises(BadProof, match=said):
-        tree.read_note(change(note), origin=ORIGIN, public=PUBLIC)
+        notes.read_note(change(note), key=VKEY)
 
 
 def test_a_key_that_does_not_fit_its_name_is_refused() -> None:
     with pytest.raises(BadProof):
-        tree.read_verifier_key(tree.verifier_key(ORIGIN, PUBLIC).replace("320100", "320500"))
+        VerifierKey.read(VKEY.text.replace("320100", "320500"))

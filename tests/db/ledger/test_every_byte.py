@@ -1,0 +1,157 @@
+"""Whatever the database's owner changes in an old row behind our back is found, and the row is named."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
+
+from app.kernel import ids, signing
+from app.kernel.db import Database, psycopg_url
+from app.kernel.signing import Key, Purpose, Sm2Key
+from card import ledger
+from card.ledger import Transfer, TransferCode, chart, proofs
+
+NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+TABLES = (
+    "account",
+    "transfer",
+    "account_delta",
+    "ledger_batch",
+    "refused_transfer",
+    "ledger_seal",
+    "ledger_record",
+    "ledger_node",
+    "ledger_checkpoint",
+)
+# A change of each type of column. Values stay plausible: nothing that the type itself would refuse.
+CHANGES = {
+    "bigint": "{} + 1000",
+    "integer": "{} + 1000",
+    "smallint": "{} + 100",
+    "boolean": "NOT {}",
+    "uuid": "coalesce(overlay({}::text placing '7' from 36), id::text)::uuid",
+    "timestamp with time zone": "{} + interval '1 microsecond'",
+    "text": "{} || 'x'",
+    "jsonb": "coalesce({}, '{{}}') || '{{\"x\": 1}}'",
+    "bytea": "{} || '\\x00'",
+}
+
+
+@pytest.fixture(params=["international", "national"])
+def key(request: pytest.FixtureRequest, tmp_path: Path) -> Key | Sm2Key:
+    if request.param == "national":
+        return signing.load_or_create_sm2(tmp_path / "keys", Purpose.CHECKPOINT)
+    return signing.load_or_create(tmp_path / "keys", Purpose.CHECKPOINT)
+
+
+@pytest.fixture
+def owner(database: Database, sealer: Database, database_url: str, key: Key | Sm2Key) -> Iterator[Session]:
+    """Three sealings of four batches, with a refusal and a reversal; the owner's own session, its triggers asleep."""
+    with database.transaction() as session:
+        bank, purse, metro = (
+            ledger.open_account(session, spec, now=NOW) for spec in (chart.bank(), chart.purse("p"), chart.operator("m"))
+        )
+    for turn in range(4):
+        with database.transaction() as session:
+            fares = [
+                Transfer(
+                    id=ids.derived_id(NOW, "byte", str(turn), str(n)),
+                    debit=bank if n % 2 == 0 else purse,
+                    credit=purse if n % 2 == 0 else metro,
+                    amount_minor=100 - n,
+                    code=TransferCode.TOP_UP,
+                    event_at=NOW,
+                    reference=f"payment:{turn}:{n}",
+                    metadata={"n": n},
+                )
+                for n in range(3)
+            ]
+            ledger.post(session, fares, now=NOW)
+            too_much = Transfer(id=uuid4(), debit=purse, credit=metro, amount_minor=10**9, code=TransferCode.FARE, event_at=NOW)
+            ledger.post(session, [too_much], now=NOW)
+        if turn:
+            with sealer.transaction() as session:
+                proofs.seal(session, key=key, city_code="320100", now=NOW)
+    engine = create_engine(psycopg_url(database_url))
+    with Session(engine) as session:
+        yield session
+    engine.dispose()
+
+
+def found(session: Session, key: Key | Sm2Key) -> set[str]:
+    findings = ledger.check_books(session).findings
+    findings += ledger.check_proofs(session, key=proofs.verifier_key("320100", key))
+    return {finding.subject for finding in findings}
+
+
+def expected(table: str, row: dict[str, object], changed: str) -> set[str]:
+    """How a finding may name the row; any of them will do. Where the row's key was changed, its batch or its place names it."""
+    batch = f"batch:{row.get('batch_no', int(str(row.get('place', 0))) >> 20)}"
+    names = {
+        "account": {f"account:{row.get('id')}"},
+        "transfer": {f"transfer:{row.get('id')}"} | ({batch} if changed in {"id", "place"} else set()),
+        "account_delta": {batch},
+        "ledger_batch": {batch},
+        "refused_transfer": {f"refusal:{row.get('id')}"},
+        "ledger_seal": {f"seal:{row.get('position')}"} | ({batch} if changed in {"root", "batch_no", "records"} else set()),
+        "ledger_record": {str(row.get("subject"))} | {f"seal:{row.get('position')}"},
+        "ledger_node": {f"node:{row.get('level')}/{row.get('index')}"},
+        "ledger_checkpoint": {f"checkpoint:{row.get('size')}"},
+    }
+    by_its_new_key = {
+        ("transfer", "id"): "transfer",
+        ("ledger_record", "subject"): "account",
+        ("ledger_checkpoint", "size"): "checkpoint",
+    }.get((table, changed))
+    return names[table] | ({by_its_new_key} if by_its_new_key else set())
+
+
+def test_every_column_of_every_row_is_guarded(owner: Session, key: Key | Sm2Key) -> None:
+    assert found(owner, key) == set()
+    owner.rollback()
+    missed = []
+    for table in TABLES:
+        columns = owner.execute(
+            text(
+                "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'card' AND table_name = :t"
+            ),
+            {"t": table},
+        ).all()
+        assert columns
+        for column, kind in columns:
+            owner.execute(text("SET session_replication_role = replica"))
+            for (check,) in owner.execute(
+                text("SELECT conname FROM pg_constraint WHERE conrelid = CAST(:t AS regclass) AND contype IN ('c', 'f')"),
+                {"t": f"card.{table}"},
+            ).all():
+                owner.execute(text(f"ALTER TABLE card.{table} DROP CONSTRAINT {check}"))
+            sealed = {"transfer": "reference = 'payment:1:1'", "ledger_node": "level = 1"}.get(table, "true")
+            before = dict(owner.execute(text(f"SELECT * FROM card.{table} WHERE {sealed} LIMIT 1")).mappings().one())
+            where = f"ctid = (SELECT ctid FROM card.{table} WHERE {sealed} LIMIT 1) AND {sealed}"
+            change = CHANGES[kind].format(f'"{column}"')
+            if before[column] is None and kind != "jsonb":
+                change = {"bigint": "1", "uuid": "id"}[kind]
+            changed = owner.execute(text(f'UPDATE card.{table} SET "{column}" = {change} WHERE {where}'))
+            assert changed.rowcount == 1, (table, column)
+            subjects = found(owner, key)
+            names = expected(table, before, column)
+            if not any(one == name or one.startswith((f"{name} ", f"{name}:")) for name in names for one in subjects):
+                missed.append((table, column, before[column], sorted(subjects)))
+            owner.rollback()
+    assert missed == []
+
+
+def test_a_row_that_is_gone_is_missed_too(owner: Session, key: Key | Sm2Key) -> None:
+    missed = []
+    for table in TABLES:
+        owner.execute(text("SET session_replication_role = replica"))
+        where = f"SELECT ctid FROM card.{table} WHERE {'place >= 0' if table == 'transfer' else 'true'} LIMIT 1"
+        assert owner.execute(text(f"DELETE FROM card.{table} WHERE ctid = ({where})")).rowcount >= 1
+        if not found(owner, key):
+            missed.append(table)
+        owner.rollback()
+    assert missed == []

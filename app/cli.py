@@ -67,6 +67,7 @@ def check_books_command() -> None:
     with database.transaction() as session:
         report = ledger.check_books(session)
         report.findings.extend(ledger.check_proofs(session, key=ledger.checkpoint_verifier(settings)))
+    database.close()
     for finding in report.findings:
         click.echo(f"{finding.kind.value}: {finding.subject}: expected {finding.expected}, found {finding.found}", err=True)
     scope = f"{report.accounts} accounts, {report.transfers} transfers in {report.batches} batches"

@@ -54,7 +54,8 @@ CHECKS: Final[dict[FindingKind, str]] = {
     # Batches of which a part is archived are taken together for each account.
     FindingKind.DELTA: """
         WITH archived AS MATERIALIZED (SELECT DISTINCT batch_no FROM card.archived_batch)
-        SELECT 'batch:' || coalesce(legs.batch_no, d.batch_no) || ' account:' || a.key AS subject,
+        SELECT 'batch:' || coalesce(legs.batch_no, d.batch_no)
+            || ' account:' || coalesce(a.key, '#' || coalesce(legs.account_id, d.account_id)) AS subject,
           coalesce(legs.debit, 0) || ' out, ' || coalesce(legs.credit, 0) || ' in' AS expected,
           coalesce(d.debit, 0) || ' out, ' || coalesce(d.credit, 0) || ' in' AS found
         FROM (

@@ -427,7 +427,7 @@ def newest_cosignatures(session: Session) -> list[Cosignature]:
     """The newest cosignature of each city, by city."""
     rows = session.scalars(
         select(LedgerCosignature)
-        .distinct(LedgerCosignature.city)
+        .ext(postgresql.distinct_on(LedgerCosignature.city))
         .order_by(LedgerCosignature.city, LedgerCosignature.size.desc())
     )
     return [Cosignature(city=row.city, key=row.verifier_key, line=row.line, at=row.cosigned_at, size=row.size) for row in rows]

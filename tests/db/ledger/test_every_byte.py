@@ -1,7 +1,7 @@
 """Whatever the database's owner changes in an old row behind our back is found, and the row is named."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.kernel import ids, signing
 from app.kernel.db import Database, psycopg_url
-from app.kernel.signing import Key, Purpose, Sm2Key
+from app.kernel.signing import Key, Purpose
 from card import ledger
 from card.ledger import Transfer, TransferCode, chart, proofs
 
@@ -41,15 +41,13 @@ CHANGES = {
 }
 
 
-@pytest.fixture(params=["international", "national"])
-def key(request: pytest.FixtureRequest, tmp_path: Path) -> Key | Sm2Key:
-    if request.param == "national":
-        return signing.load_or_create_sm2(tmp_path / "keys", Purpose.CHECKPOINT)
+@pytest.fixture
+def key(tmp_path: Path) -> Key:
     return signing.load_or_create(tmp_path / "keys", Purpose.CHECKPOINT)
 
 
 @pytest.fixture
-def owner(database: Database, sealer: Database, database_url: str, key: Key | Sm2Key) -> Iterator[Session]:
+def owner(database: Database, sealer: Database, database_url: str, key: Key) -> Iterator[Session]:
     """Three sealings of four batches, with a refusal and a reversal; the owner's own session, its triggers asleep."""
     with database.transaction() as session:
         bank, purse, metro = (
@@ -75,14 +73,14 @@ def owner(database: Database, sealer: Database, database_url: str, key: Key | Sm
             ledger.post(session, [too_much], now=NOW)
         if turn:
             with sealer.transaction() as session:
-                proofs.seal(session, key=key, city_code="320100", now=NOW)
+                proofs.seal(session, key=key, city_code="320100", now=NOW + timedelta(seconds=turn))
     engine = create_engine(psycopg_url(database_url))
     with Session(engine) as session:
         yield session
     engine.dispose()
 
 
-def found(session: Session, key: Key | Sm2Key) -> set[str]:
+def found(session: Session, key: Key) -> set[str]:
     findings = ledger.check_books(session).findings
     findings += ledger.check_proofs(session, key=proofs.verifier_key("320100", key))
     return {finding.subject for finding in findings}
@@ -110,7 +108,7 @@ def expected(table: str, row: dict[str, object], changed: str) -> set[str]:
     return names[table] | ({by_its_new_key} if by_its_new_key else set())
 
 
-def test_every_column_of_every_row_is_guarded(owner: Session, key: Key | Sm2Key) -> None:
+def test_every_column_of_every_row_is_guarded(owner: Session, key: Key) -> None:
     assert found(owner, key) == set()
     owner.rollback()
     missed = []
@@ -145,7 +143,7 @@ def test_every_column_of_every_row_is_guarded(owner: Session, key: Key | Sm2Key)
     assert missed == []
 
 
-def test_a_row_that_is_gone_is_missed_too(owner: Session, key: Key | Sm2Key) -> None:
+def test_a_row_that_is_gone_is_missed_too(owner: Session, key: Key) -> None:
     missed = []
     for table in TABLES:
         owner.execute(text("SET session_replication_role = replica"))

@@ -193,3 +193,32 @@ def test_proofs_are_append_only(books: Database, database_url: str, table: str, 
     for options in ("", "-c role=city_app"):
         with psycopg.connect(database_url, options=options) as connection, pytest.raises(errors.InsufficientPrivilege):
             connection.execute(statement.format(table))
+
+
+def test_a_city_may_seal_with_sm3_and_sm2_and_does_not_change_its_mind(
+    database: Database, sealer: Database, key: Key, tmp_path: Path
+) -> None:
+    national = signing.load_or_create_sm2(tmp_path / "keys", Purpose.CHECKPOINT)
+    assert signing.load_or_create_sm2(tmp_path / "keys", Purpose.CHECKPOINT) == national
+    vkey = proofs.verifier_key(CITY, national)
+    with database.transaction() as session:
+        bank, purse = (ledger.open_account(session, spec, now=NOW) for spec in (chart.bank(), chart.purse("p")))
+    for number in range(3):
+        with database.transaction() as session:
+            ledger.post(session, [fare(bank, purse, number)], now=NOW)
+        with sealer.transaction() as session:
+            proofs.seal(session, key=national, city_code=CITY, now=NOW)
+    with database.transaction() as session:
+        ledger.post(session, [fare(bank, purse, 3)], now=NOW)
+    with pytest.raises(ledger.SuiteChanged), sealer.transaction() as session:
+        proofs.seal(session, key=key, city_code=CITY, now=NOW)
+    with database.transaction() as session:
+        assert ledger.check_proofs(session, key=vkey) == []
+        document = ledger.receipt(session, fare_id(1))
+    said = verify.verify(document, key=vkey.text)
+    assert (said["suite"], said["transfer"]) == ("SM3 and SM2", str(fare_id(1)))
+    with pytest.raises(tree.BadProof, match="another suite"):
+        verify.verify(document, key=proofs.verifier_key(CITY, key).text)
+    other = signing.load_or_create_sm2(tmp_path / "other", Purpose.CHECKPOINT)
+    with pytest.raises(tree.BadProof, match="did not sign"):
+        verify.verify(document, key=proofs.verifier_key(CITY, other).text)

@@ -46,7 +46,7 @@ from card.credentials.credential import (
     verify,
 )
 from card.credentials.deny_list import Delta, DenyList
-from card.credentials.keys import CityKey, KeyRing, PublicKey, key_id, public_from_raw, raw_public
+from card.credentials.keys import CityKey, KeyRing, PublicKey, key_id, public_from_raw, public_of, raw_public
 from card.credentials.proofs import PROOF_AGE_MAX, Proof, prove, verify_proof
 from card.credentials.reasons import SENTENCES, CredentialRefused, Reason
 from card.credentials.taps import (
@@ -123,6 +123,7 @@ __all__ = [
     "present_chip",
     "prove",
     "public_from_raw",
+    "public_of",
     "raw_public",
     "read_batch",
     "read_bundle",

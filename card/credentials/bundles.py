@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from card.credentials import cose, wire
 from card.credentials.cose import Sign1
-from card.credentials.keys import PrivateKey, PublicKey, key_id, public_from_raw, raw_public
+from card.credentials.keys import PrivateKey, PublicKey, key_id, public_from_raw, public_of, raw_public
 from card.credentials.reasons import CredentialRefused, Reason
 
 CERTIFICATE_LIFE: Final = timedelta(days=90)
@@ -49,7 +49,7 @@ def certify(
     life: timedelta = CERTIFICATE_LIFE,
 ) -> Sign1:
     """A terminal's certificate signed with the city's BUNDLE key. ``key`` is the terminal's raw public key."""
-    bundle_key = raw_public(signer.public_key())
+    bundle_key = raw_public(public_of(signer))
     claims = {
         "terminal_id": terminal_id,
         "operator_id": operator_id,
@@ -104,7 +104,7 @@ def _renewal(terminal_id: str, current: bytes) -> bytes:
 
 def sign_bundle(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
     """A bundle signed with the city's BUNDLE key; :class:`Bundle` says what it holds."""
-    return cose.sign(signer, wire.write(document), kid=key_id(raw_public(signer.public_key())), external=_BUNDLE)
+    return cose.sign(signer, wire.write(document), kid=key_id(raw_public(public_of(signer))), external=_BUNDLE)
 
 
 def sign_inspection(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
@@ -116,8 +116,9 @@ def sign_inspection(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
 class Bundle:
     """Everything a terminal needs to decide alone until ``not_after``.
 
-    ``issuer_keys``: ``{city: [[kid, raw key, not_after?]]}``. ``deny``: ``{base, digest, seq, deltas}`` of the city itself;
-    ``deny_of``: the same per partner city. ``risk``: the staleness rules (``card/validator/rules.py`` has the defaults).
+    ``issuer_keys``: ``{city: [[kid, raw key, not_after?, beside?]]}``.
+    ``deny``: ``{base, digest, seq, deltas}`` of the city itself; ``deny_of``: the same per partner city.
+    ``risk``: the staleness rules (``card/validator/rules.py`` has the defaults).
     ``terminal``: ``{stop_id, mode}`` with mode ``entry``, ``exit``, ``both`` or ``ride``.
     """
 

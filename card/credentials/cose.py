@@ -1,10 +1,12 @@
-"""COSE_Sign1 (RFC 9052, section 4.2) with an algorithm allow-list.
+"""COSE_Sign1 and COSE_Sign (RFC 9052, sections 4.1 and 4.2) with an algorithm allow-list.
 
-Small on purpose: one signer, embedded payload, EdDSA on Ed25519 and ES256 on P-256 (RFC 9053). The algorithm is read from the
-protected header only, must be on the allow-list, and must fit the key: a message never chooses how it is verified.
+Small on purpose: embedded payload; EdDSA on Ed25519 and ES256 on P-256 (RFC 9053), and SM2 with SM3 (GB/T 32918, 32905) under a
+number for private use, since IANA has given it none. The algorithm is read from the protected header only, must be on the
+allow-list, and must fit the key: a message never chooses how it is verified. How many signatures are demanded is the key ring's
+to say, never the message's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Final, NewType
@@ -17,11 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from nacl.bindings import crypto_sign_BYTES, crypto_sign_open
 from nacl.exceptions import BadSignatureError
 
+from app.kernel import sm2
 from card.credentials import wire
-from card.credentials.keys import PrivateKey, PublicKey
+from card.credentials.keys import PrivateKey, PublicKey, key_id, public_of, raw_public
 from card.credentials.reasons import CredentialRefused, Reason
 
 SIGN1_TAG: Final = 18
+SIGN_TAG: Final = 98
+SIGNATURES_MAX: Final = 4
 HEADER_ALGORITHM: Final = 1
 HEADER_CRITICAL: Final = 2
 HEADER_KEY_ID: Final = 4
@@ -35,20 +40,31 @@ class Algorithm(IntEnum):
 
     EDDSA = -8
     ES256 = -7
+    SM2_SM3 = -65537  # for private use (RFC 9053, section 11.1)
 
 
-ALLOWED: Final = frozenset({Algorithm.EDDSA, Algorithm.ES256})
+ALLOWED: Final = frozenset(Algorithm)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """A COSE_Sign1 taken apart and not yet verified: trust nothing in it before :func:`verify`."""
+    """A COSE_Sign1, or one signature of a COSE_Sign, taken apart and not yet verified: trust nothing in it before then.
+
+    ``body`` is the COSE_Sign's own protected header, ``None`` for a COSE_Sign1.
+    """
 
     protected: bytes
     headers: Mapping[Any, Any]
     unprotected: Mapping[Any, Any]
     payload: bytes
     signature: bytes
+    body: bytes | None = None
+
+    def signed(self, external: bytes = b"") -> bytes:
+        """What the signature is over: ``Sig_structure`` (RFC 9052, section 4.4)."""
+        if self.body is None:
+            return signature_structure(self.protected, self.payload, external)
+        return wire.write(["Signature", self.body, self.protected, external, self.payload])
 
     @property
     def kid(self) -> bytes:
@@ -59,19 +75,27 @@ class Message:
 
 def algorithm_of(key: PrivateKey | PublicKey) -> Algorithm:
     """The one algorithm a key signs with."""
+    if isinstance(key, sm2.PrivateKey | sm2.PublicKey):
+        return Algorithm.SM2_SM3
     return Algorithm.EDDSA if isinstance(key, Ed25519PrivateKey | Ed25519PublicKey) else Algorithm.ES256
 
 
 def raw_sign(key: PrivateKey, message: bytes) -> bytes:
-    """The bare 64-byte signature: Ed25519, or ECDSA as r ‖ s (RFC 9053, section 2.1)."""
-    if isinstance(key, Ed25519PrivateKey):
+    """The bare 64-byte signature: Ed25519, or ECDSA (RFC 9053, section 2.1) and SM2 as r ‖ s."""
+    if isinstance(key, Ed25519PrivateKey | sm2.PrivateKey):
         return key.sign(message)
     r, s = utils.decode_dss_signature(key.sign(message, ec.ECDSA(hashes.SHA256())))
     return r.to_bytes(P256_COORDINATE_BYTES, "big") + s.to_bytes(P256_COORDINATE_BYTES, "big")
 
 
-def raw_verify(key: PublicKey, signature: bytes, message: bytes) -> bool:
-    """Whether a bare signature verifies."""
+def raw_verify(key: PublicKey, signature: bytes, message: bytes, *, familiar: bool = False) -> bool:
+    """Whether a bare signature verifies. A ``familiar`` key is one that is met again and again: SM2 keeps a table of it."""
+    if isinstance(key, sm2.PublicKey):
+        try:
+            key.verify(signature, message, familiar=familiar)
+        except sm2.BadSm2:
+            return False
+        return True
     if isinstance(key, Ed25519PublicKey):
         return _verifies(signature, message, key.public_bytes_raw())
     try:
@@ -108,6 +132,42 @@ def sign(key: PrivateKey, payload: bytes, *, kid: bytes, external: bytes = b"") 
     return Sign1(wire.write(CBORTag(SIGN1_TAG, [protected, {}, payload, signature])))
 
 
+def sign_together(keys: Sequence[PrivateKey], payload: bytes, *, external: bytes = b"") -> bytes:
+    """A COSE_Sign of ``payload`` with one signature by each of ``keys``, in their order."""
+    signatures: list[list[Any]] = []
+    for key in keys:
+        protected = wire.write({HEADER_ALGORITHM: int(algorithm_of(key)), HEADER_KEY_ID: key_id(raw_public(public_of(key)))})
+        signed = wire.write(["Signature", b"", protected, external, payload])
+        signatures.append([protected, {}, raw_sign(key, signed)])
+    return wire.write(CBORTag(SIGN_TAG, [b"", {}, payload, signatures]))
+
+
+def _headers(protected: bytes, unprotected: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The protected header; refuses as ``malformed`` what is there twice, or critical and unknown to us."""
+    headers = wire.read(protected) if protected else {}
+    if not isinstance(headers, dict):
+        raise CredentialRefused(Reason.MALFORMED, "protected header")
+    if headers.keys() & unprotected.keys():
+        raise CredentialRefused(Reason.MALFORMED, "a header both protected and not")
+    if HEADER_CRITICAL in headers or HEADER_CRITICAL in unprotected:
+        raise CredentialRefused(Reason.MALFORMED, "a critical header we do not know")
+    return headers
+
+
+def _sign1(item: object) -> Message:
+    match item:
+        case [bytes() as protected, Mapping() as unprotected, bytes() as payload, bytes() as signature]:
+            return Message(
+                protected=protected,
+                headers=_headers(protected, unprotected),
+                unprotected=unprotected,
+                payload=payload,
+                signature=signature,
+            )
+        case _:
+            raise CredentialRefused(Reason.MALFORMED, "not a COSE_Sign1 with an embedded payload")
+
+
 def parse(data: bytes, *, untagged: bool = False) -> Message:
     """Take a COSE_Sign1 apart; refuses as ``malformed``. ``untagged`` also takes the bare array."""
     item = wire.read(data)
@@ -117,18 +177,39 @@ def parse(data: bytes, *, untagged: bool = False) -> Message:
         item = item.value
     elif not untagged:
         raise CredentialRefused(Reason.MALFORMED, "no COSE_Sign1 tag")
-    match item:
-        case [bytes() as protected, Mapping() as unprotected, bytes() as payload, bytes() as signature]:
-            headers = wire.read(protected) if protected else {}
+    return _sign1(item)
+
+
+def parse_all(data: bytes) -> tuple[Message, ...]:
+    """Every signature of a COSE_Sign1 or COSE_Sign, at least one, over one payload; refuses as ``malformed``."""
+    item = wire.read(data)
+    if not isinstance(item, CBORTag) or item.tag not in (SIGN1_TAG, SIGN_TAG):
+        raise CredentialRefused(Reason.MALFORMED, "neither COSE_Sign1 nor COSE_Sign")
+    if item.tag == SIGN1_TAG:
+        return (_sign1(item.value),)
+    match item.value:
+        case [bytes() as body, Mapping() as unprotected, bytes() as payload, [*signatures]] if (
+            1 <= len(signatures) <= SIGNATURES_MAX
+        ):
+            _headers(body, unprotected)
+            return tuple(_one_of(entry, body=body, payload=payload) for entry in signatures)
         case _:
-            raise CredentialRefused(Reason.MALFORMED, "not a COSE_Sign1 with an embedded payload")
-    if not isinstance(headers, dict):
-        raise CredentialRefused(Reason.MALFORMED, "protected header")
-    if headers.keys() & unprotected.keys():
-        raise CredentialRefused(Reason.MALFORMED, "a header both protected and not")
-    if HEADER_CRITICAL in headers or HEADER_CRITICAL in unprotected:
-        raise CredentialRefused(Reason.MALFORMED, "a critical header we do not know")
-    return Message(protected=protected, headers=headers, unprotected=unprotected, payload=payload, signature=signature)
+            raise CredentialRefused(Reason.MALFORMED, "not a COSE_Sign with an embedded payload")
+
+
+def _one_of(entry: object, *, body: bytes, payload: bytes) -> Message:
+    match entry:
+        case [bytes() as protected, Mapping() as unprotected, bytes() as signature]:
+            return Message(
+                protected=protected,
+                headers=_headers(protected, unprotected),
+                unprotected=unprotected,
+                payload=payload,
+                signature=signature,
+                body=body,
+            )
+        case _:
+            raise CredentialRefused(Reason.MALFORMED, "not a COSE_Signature")
 
 
 def check(
@@ -147,7 +228,7 @@ def check(
     named = message.headers.get(HEADER_ALGORITHM)
     if not isinstance(named, int) or named not in algorithms or named != algorithm_of(key):
         raise CredentialRefused(Reason.ALGORITHM_NOT_ALLOWED, f"alg {named!r}")
-    if not raw_verify(key, message.signature, signature_structure(message.protected, message.payload, external)):
+    if not raw_verify(key, message.signature, message.signed(external), familiar=True):
         raise CredentialRefused(refusal)
     return message.payload
 

@@ -5,6 +5,7 @@ the phone's public key. *Dynamic*: ``[time, counter]`` signed by the phone over 
 seconds. Both together travel as ``CC1:`` and Base45 (RFC 9285), which an alphanumeric QR carries at 5.5 bits a character.
 """
 
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +19,11 @@ import base45
 from card.credentials import card_number, cose, wire
 from card.credentials.card_number import CardNumber
 from card.credentials.cose import ALLOWED, Algorithm, Sign1
-from card.credentials.keys import KeyRing, PrivateKey, key_id, public_from_raw, raw_public
+from card.credentials.keys import KeyRing, PrivateKey, key_id, public_from_raw, public_of, raw_public
 from card.credentials.reasons import CredentialRefused, Reason
 
 PREFIX: Final = "CC1:"
+FAMILY: Final = re.compile(r"CC[0-9]{1,2}:")  # ours, of whatever version
 DOMAIN: Final = b"citizen-card/dynamic/1\x00"
 CHIP_DOMAIN: Final = b"citizen-card/chip/1\x00"
 CHIP_RECORD_BYTES: Final = 32
@@ -122,8 +124,8 @@ class Presentation:
 _ISSUER, _NUMBER, _EXPIRES, _ISSUED, _DEVICE, _ENTITLEMENTS, _STATUS, _USE = 1, 2, 4, 6, 8, -1, -2, -3
 
 
-def sign_static(static: Static, key: PrivateKey) -> Sign1:
-    """The static part signed with the issuing city's key."""
+def sign_static(static: Static, key: PrivateKey, *beside: PrivateKey) -> Sign1:
+    """The static part signed with the issuing city's key; with keys ``beside`` it, a COSE_Sign with one signature by each."""
     assert static.issuer == card_number.issuing_city(static.number), "a city signs its own cards"
     assert (static.use in _TWO_LAYERS) == bool(static.device_key), "a phone's or chip's credential names its key"
     claims: dict[int, Any] = {
@@ -142,11 +144,9 @@ def sign_static(static: Static, key: PrivateKey) -> Sign1:
             [_NUMBER_OF_CODE.get(held.code, held.code), int(held.scope_city), (held.expires_on - EPOCH).days]
             for held in static.entitlements
         ]
-    return cose.sign(key, wire.write(claims), kid=key_id(_raw_of(key)))
-
-
-def _raw_of(key: PrivateKey) -> bytes:
-    return raw_public(key.public_key())
+    if beside:
+        return Sign1(cose.sign_together([key, *beside], wire.write(claims)))
+    return cose.sign(key, wire.write(claims), kid=key_id(raw_public(public_of(key))))
 
 
 def _static_from(payload: bytes) -> Static:
@@ -218,11 +218,11 @@ def to_text(presentation: bytes) -> str:
 def from_text(text: str) -> bytes:
     """The bytes behind a QR's text. A scanner's line end is ignored; a space is a Base45 character and is not.
 
-    Refuses as ``not-a-credential`` (another QR) or ``malformed``.
+    Refuses as ``not-a-credential`` (another QR), ``unknown-version`` (ours, in a form of other times) or ``malformed``.
     """
     line = text.rstrip("\r\n")
     if not line.startswith(PREFIX):
-        raise CredentialRefused(Reason.NOT_A_CREDENTIAL)
+        raise CredentialRefused(Reason.UNKNOWN_VERSION if FAMILY.match(line) else Reason.NOT_A_CREDENTIAL)
     if len(line) > TEXT_MAX:
         raise CredentialRefused(Reason.MALFORMED, "too long")
     return _from_base45(line[len(PREFIX) :])
@@ -259,7 +259,7 @@ class Verifier:
 
     def __init__(self, issuer_keys: KeyRing, *, algorithms: frozenset[Algorithm] = ALLOWED, remember: int = 4096) -> None:
         self._keys, self._algorithms, self._remember = issuer_keys, algorithms, remember
-        self._known: OrderedDict[bytes, tuple[Static, bytes]] = OrderedDict()
+        self._known: OrderedDict[bytes, tuple[Static, tuple[bytes, ...]]] = OrderedDict()
 
     def verify_text(self, text: str, *, now: datetime, uses: frozenset[Use] = GATE_USES) -> Presentation:
         """As :meth:`verify`, from the text of a QR."""
@@ -277,7 +277,7 @@ class Verifier:
                 pass
             case _:
                 raise CredentialRefused(Reason.MALFORMED, "presentation")
-        static, kid = self._static(signed, now=now)
+        static, (kid, *_) = self._static(signed, now=now)
         _in_force(static, now=now, uses=uses)
         if not static.device_key:
             if dynamic is not None:
@@ -306,22 +306,31 @@ class Verifier:
         _in_force(found, now=now, uses=uses)
         return found
 
-    def _static(self, signed: bytes, *, now: datetime) -> tuple[Static, bytes]:
+    def _static(self, signed: bytes, *, now: datetime) -> tuple[Static, tuple[bytes, ...]]:
+        """The static part and the ids of the keys that signed it: all that are there, and all that the ring demands."""
         known = self._known.get(signed)
         if known is not None:
             self._known.move_to_end(signed)
-            self._keys.find(known[0].issuer, known[1], now=now)  # the key may have been retired since
+            for kid in known[1]:
+                self._keys.find(known[0].issuer, kid, now=now)  # a key may have been retired since
             return known
-        message = cose.parse(signed)
-        claimed = _static_from(message.payload)
-        key = self._keys.find(claimed.issuer, message.kid, now=now)
-        cose.check(message, key.key, algorithms=self._algorithms, refusal=Reason.BAD_ISSUER_SIGNATURE)
+        messages = cose.parse_all(signed)
+        claimed = _static_from(messages[0].payload)
+        kids = tuple(message.kid for message in messages)
+        if len(set(kids)) < len(kids):
+            raise CredentialRefused(Reason.MALFORMED, "two signatures by one key")
+        keys = [self._keys.find(claimed.issuer, kid, now=now) for kid in kids]
+        for key in keys:
+            if key.beside and key.beside not in kids:
+                raise CredentialRefused(Reason.ISSUER_SIGNATURE_MISSING, key.beside.hex())
+        for message, key in zip(messages, keys, strict=True):
+            cose.check(message, key.key, algorithms=self._algorithms, refusal=Reason.BAD_ISSUER_SIGNATURE)
         if card_number.issuing_city(claimed.number) != claimed.issuer:
             raise CredentialRefused(Reason.WRONG_ISSUER, claimed.issuer)
-        self._known[signed] = claimed, message.kid
+        self._known[signed] = claimed, kids
         if len(self._known) > self._remember:
             self._known.popitem(last=False)
-        return claimed, message.kid
+        return claimed, kids
 
     def _dynamic(self, static: Static, signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:
         """``(time, counter, record)`` once the device's signature holds; the record is a chip's."""

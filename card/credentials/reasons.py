@@ -10,12 +10,14 @@ class Reason(StrEnum):
     """One reason a card is not accepted. The values are public and permanent: taps, files and disputes carry them."""
 
     NOT_A_CREDENTIAL = "not-a-credential"
+    UNKNOWN_VERSION = "unknown-version"
     MALFORMED = "malformed"
     ALGORITHM_NOT_ALLOWED = "algorithm-not-allowed"
     UNKNOWN_ISSUER = "unknown-issuer"
     UNKNOWN_KEY = "unknown-key"
     ISSUER_KEY_EXPIRED = "issuer-key-expired"
     BAD_ISSUER_SIGNATURE = "bad-issuer-signature"
+    ISSUER_SIGNATURE_MISSING = "issuer-signature-missing"
     WRONG_ISSUER = "wrong-issuer"
     NOT_YET_VALID = "not-yet-valid"
     EXPIRED = "expired"
@@ -40,6 +42,7 @@ class Reason(StrEnum):
 
 SENTENCES: Final[dict[Reason, dict[str, str]]] = {
     Reason.NOT_A_CREDENTIAL: {"en": "This is not a citizen card code", "zh_Hans_CN": "这不是市民卡二维码"},
+    Reason.UNKNOWN_VERSION: {"en": "This version of the code is not known here", "zh_Hans_CN": "二维码版本不受支持"},
     Reason.MALFORMED: {"en": "The code is damaged", "zh_Hans_CN": "二维码已损坏"},
     Reason.ALGORITHM_NOT_ALLOWED: {
         "en": "This kind of signature is not accepted",
@@ -49,6 +52,10 @@ SENTENCES: Final[dict[Reason, dict[str, str]]] = {
     Reason.UNKNOWN_KEY: {"en": "The card is signed with an unknown key", "zh_Hans_CN": "签发密钥未知"},
     Reason.ISSUER_KEY_EXPIRED: {"en": "The card is signed with a retired key", "zh_Hans_CN": "签发密钥已停用"},
     Reason.BAD_ISSUER_SIGNATURE: {"en": "The card was not signed by its city", "zh_Hans_CN": "发卡城市签名不符"},
+    Reason.ISSUER_SIGNATURE_MISSING: {
+        "en": "One of the city's signatures is missing",
+        "zh_Hans_CN": "缺少发卡城市的一重签名",
+    },
     Reason.WRONG_ISSUER: {"en": "The number belongs to another city", "zh_Hans_CN": "卡号与发卡城市不符"},
     Reason.NOT_YET_VALID: {"en": "The card is not valid yet", "zh_Hans_CN": "卡片尚未生效"},
     Reason.EXPIRED: {"en": "The card has expired", "zh_Hans_CN": "卡片已过期"},

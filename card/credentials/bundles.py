@@ -109,7 +109,7 @@ def sign_bundle(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
 
 def sign_inspection(signer: PrivateKey, document: dict[str, Any]) -> Sign1:
     """What an inspector's phone checks cards with, signed with the city's BUNDLE key; no gate takes it for its own."""
-    return cose.sign(signer, wire.write(document), kid=key_id(raw_public(signer.public_key())), external=_INSPECTION)
+    return cose.sign(signer, wire.write(document), kid=key_id(raw_public(public_of(signer))), external=_INSPECTION)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,9 @@
-"""Fixtures: one embedded PostgreSQL a test run, one migrated template, one fresh database a test that asks for it."""
+"""Fixtures: PostgreSQL servers for a test run, a migrated template on each, one fresh database a test that asks for it."""
 
 import base64
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -16,13 +15,13 @@ from pydantic import SecretStr
 from sqlalchemy.orm import Session
 
 from app import migrate
-from app.demo import postgres
 from app.factory import create_app
 from app.kernel import city
 from app.kernel.db import Database, Right
 from app.kernel.sealing import Sealer, equip
 from app.kernel.settings import Settings
 from app.web.security import limiter
+from tests import engines
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TEMPLATE = "city_template"
@@ -38,22 +37,50 @@ def shared_data() -> Path:
     return SHARED
 
 
+class Servers:
+    """The servers of one test worker: each started when a test first asks for it, and kept to the end."""
+
+    def __init__(self, worker_id: str, stack: ExitStack) -> None:
+        self._worker_id = worker_id
+        self._stack = stack
+        self._urls: dict[str, str] = {}
+        self._templates: dict[str, str] = {}
+
+    def url(self, engine: str) -> str:
+        """The maintenance database's address on ``engine``."""
+        if engine not in self._urls:
+            self._urls[engine] = self._stack.enter_context(engines.started(engine, f"{engine}-{self._worker_id}"))
+        return self._urls[engine]
+
+    def template(self, server_url: str) -> str:
+        """The name of a migrated database to copy on the server at ``server_url``."""
+        if server_url not in self._templates:
+            name = f"{TEMPLATE}_{self._worker_id}"
+            with psycopg.connect(server_url, autocommit=True) as connection:
+                connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+            migrate.upgrade(with_database(server_url, name))
+            self._templates[server_url] = name
+        return self._templates[server_url]
+
+
 @pytest.fixture(scope="session")
-def server_url(worker_id: str) -> Iterator[str]:
-    """Address of the test server's maintenance database (one server a test worker)."""
-    given = os.environ.get("TEST_DATABASE_URL")
-    if given:
-        yield given
-        return
-    folder = Path(tempfile.mkdtemp(prefix=f"city-{worker_id}-"))  # pytest's own folders are cleared by later runs
-    server = postgres.start(folder / "postgres")
-    with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):  # tests that need durability start their own
-            connection.execute(sql.SQL("ALTER SYSTEM SET {} = off").format(sql.Identifier(setting)))
-        connection.execute("SELECT pg_reload_conf()")
-    yield str(server.get_uri())
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+def servers(worker_id: str) -> Iterator[Servers]:
+    """This worker's servers."""
+    with ExitStack() as stack:
+        yield Servers(worker_id, stack)
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The kind of server: the embedded one, unless a folder of tests runs on every kind."""
+    return str(getattr(request, "param", engines.EMBEDDED))
+
+
+@pytest.fixture(scope="session")
+def server_url(engine: str, servers: Servers) -> str:
+    """Address of the test server's maintenance database, as its plain owner reaches it."""
+    return os.environ.get("TEST_DATABASE_URL") or servers.url(engine)
 
 
 def with_database(url: str, name: str) -> str:
@@ -68,14 +95,9 @@ def _swap(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def template(server_url: str, worker_id: str) -> str:
+def template(server_url: str, servers: Servers) -> str:
     """A migrated database to copy."""
-    name = f"{TEMPLATE}_{worker_id}"
-    with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrate.upgrade(with_database(server_url, name))
-    return name
+    return servers.template(server_url)
 
 
 def fresh(server_url: str, template: str, name: str) -> str:

@@ -1,6 +1,7 @@
 """Migrations go up, down and up again, and leave what the models describe."""
 
 import psycopg
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -10,9 +11,11 @@ from sqlalchemy import create_engine
 import app.models  # noqa: F401
 from app import migrate
 from app.kernel.db import SCHEMAS, Base, psycopg_url
+from tests import engines
 from tests.conftest import with_database
 
 
+@pytest.mark.parametrize("engine", engines.EVERY, indirect=True, scope="session")
 def test_migrations_go_up_down_and_up_and_match_the_models(server_url: str, worker_id: str) -> None:
     name = f"migrations_{worker_id}"
     with psycopg.connect(server_url, autocommit=True) as connection:

@@ -4,7 +4,7 @@ BIN := .venv/bin
 PY := $(BIN)/python -W "ignore:XDG_RUNTIME_DIR"
 export PYTHONDONTWRITEBYTECODE ?=
 
-.PHONY: help run day fleet reset test check bench lint types format lock translations clean
+.PHONY: help run day fleet reset test check chaos bench lint types format lock translations clean
 
 help:            ## what there is to do
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -34,6 +34,10 @@ check: .venv/dev ## the fast part, under a minute
 	@$(BIN)/lint-imports > /dev/null || { $(BIN)/lint-imports; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/pytest -n 2 tests/unit tests/house tests/vectors
+
+chaos: .venv/dev ## hurt a city for a quarter of an hour: SEED=… repeats it, STRIKES=… says how often
+	@CHAOS_STEP=1 $(BIN)/pytest -q tests/chaos/test_wire.py
+	@$(PY) -m tests.chaos --strikes $(or $(STRIKES),270) $(if $(SEED),--seed $(SEED))
 
 bench: .venv/dev ## measure, side by side, into benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks

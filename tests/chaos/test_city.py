@@ -1,0 +1,22 @@
+"""A city that is hurt in every way once comes through by itself, and its books are right."""
+
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos import city, faults
+from tests.chaos.faults import Fault
+
+
+def test_a_plan_repeats_and_leaves_no_fault_out() -> None:
+    plans = [[strike for strike, _ in zip(faults.plan(3), range(2 * len(Fault)), strict=False)] for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert Counter(strike.fault for strike in plans[0]) == dict.fromkeys(Fault, 2)
+
+
+def test_every_fault_once(tmp_path: Path) -> None:
+    said: list[str] = []
+    result = city.run(tmp_path / "city", seed=20261122, strikes=len(Fault), say=said.append)
+    assert result.struck == dict.fromkeys(Fault, 1), said
+    assert not result.verdict.wrong, said
+    for what in ("posted", "refused", "bills paid on the page"):
+        assert result.verdict.seen[what] > 0, said

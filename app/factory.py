@@ -20,7 +20,9 @@ from card.purchases import api as purchases_api
 from card.transit import api as transit_api
 from portal import kit
 from portal.hospital import desk as hospital_desk
+from portal.operator import books as operator_books
 from portal.operator import console, inspect
+from portal.operator import watch as operator_watch
 from portal.partner import clearing as partner_clearing
 from portal.public import pages, reference, sessions, sign_in, verify
 from portal.public import services as services_screen
@@ -44,6 +46,7 @@ from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
 from portal.staff import payment_runs as staff_payment_runs
 from portal.staff import people as staff_people
+from portal.staff import rides as staff_rides
 from services import documents, messages, payments
 from services.payments import api as payments_api
 
@@ -104,6 +107,8 @@ def register(app: OpenAPI, settings: Settings) -> None:
             app.register_blueprint(screen.blueprint)
         app.register_blueprint(inspect.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
+            app.register_blueprint(screen.blueprint)
+        for screen in (operator_books, operator_watch, staff_rides):
             app.register_blueprint(screen.blueprint)
         for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)

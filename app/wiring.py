@@ -108,6 +108,7 @@ JOBS: Final[tuple[Job, ...]] = (
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
     Job(name="partners.witness", every_seconds=60, run=partners_jobs.witness_ledgers),
     Job(name="transit.debts", every_seconds=15, run=transit_jobs.recover_debts),
+    Job(name="transit.shares", every_seconds=3_600, run=transit_jobs.apportion_days),
     Job(name="transit.habits", every_seconds=3_600, run=transit_jobs.complete_from_habit),
     Job(name="transit.what-ifs", every_seconds=3, run=transit_jobs.price_what_ifs),
     Job(name="transit.partner-lists", every_seconds=60, run=transit_jobs.fetch_partner_lists),

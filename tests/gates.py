@@ -37,9 +37,16 @@ class Phone:
         return credentials.present(self.static, device=self.key, at=at, counter=counter), counter
 
 
-def phone(session: Session, *, now: datetime, entitlements: tuple[Entitlement, ...] = (), money_minor: int = 0) -> Phone:
+def phone(
+    session: Session,
+    *,
+    now: datetime,
+    entitlements: tuple[Entitlement, ...] = (),
+    money_minor: int = 0,
+    holder_id: UUID | None = None,
+) -> Phone:
     """A resident's phone card with ``money_minor`` in its purse."""
-    card = cards.issue(session, holder_id=ids.new_id(), kind="phone", entitlements=entitlements, now=now)
+    card = cards.issue(session, holder_id=holder_id or ids.new_id(), kind="phone", entitlements=entitlements, now=now)
     key = Ed25519PrivateKey.generate()
     static = cards.bind_device(session, card.id, credentials.raw_public(key.public_key()), now)
     if money_minor:

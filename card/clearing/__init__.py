@@ -45,6 +45,7 @@ from card.clearing.queries import (
 )
 from card.clearing.rules import BreakKind, BreakState, Charge, CycleState, DisputeState, Move, Proposal
 from card.clearing.settlement import approve_cycle, fund, prepare_cycle, set_cap, settle_cycle, suspend_cycle
+from card.clearing.suspense import NothingInSuspense, Pending, pending, propose_allocation
 
 __all__ = [
     "Break",
@@ -61,6 +62,8 @@ __all__ = [
     "Item",
     "Member",
     "Move",
+    "NothingInSuspense",
+    "Pending",
     "Proposal",
     "Waiting",
     "approve_cycle",
@@ -85,9 +88,11 @@ __all__ = [
     "note_debit",
     "open_on_break",
     "open_on_record",
+    "pending",
     "prepare_cycle",
     "proposals",
     "propose",
+    "propose_allocation",
     "propose_claim",
     "send_file",
     "send_instruction",

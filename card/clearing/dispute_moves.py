@@ -12,7 +12,7 @@ from app.kernel.db import Json
 from app.kernel.errors import Conflict, FourEyes, msg
 from app.kernel.settings import HUB_CODE
 from card import partners
-from card.clearing import actions, postings, rules
+from card.clearing import actions, postings, rules, suspense
 from card.clearing.models import BreakRow, DisputeMoveRow, DisputeRow, ProposalRow, RecordRow
 from card.clearing.rules import (
     BreakState,
@@ -195,6 +195,9 @@ def decide(session: Session, *, proposal_id: UUID, approve: bool, by: str, now: 
         return
     if row.kind == "claim":
         actions.book_claim(session, row.payload, now=now)
+        return
+    if row.kind == suspense.KIND:
+        suspense.book_allocation(session, row.id, row.payload, now=now)
         return
     dispute = _locked(session, UUID(row.subject.removeprefix("dispute:")))
     _apply(

@@ -4,6 +4,15 @@ Feeds bring the network and the tariffs; terminals enrol, fetch bundles and uplo
 and posts the difference; foreign cards are claimed from their issuer.
 """
 
+from card.transit.alarms import (
+    Happened,
+    Standing,
+    StandingKind,
+    UnknownAlarm,
+)
+from card.transit.alarms import happened as happened_alarms
+from card.transit.alarms import look_at as look_at_alarm
+from card.transit.alarms import standing as standing_alarms
 from card.transit.completion import complete as complete_from_habit
 from card.transit.contests import (
     AlreadyContested,
@@ -49,6 +58,22 @@ from card.transit.explanations import (
     rides_elsewhere,
     taps_of_card_day,
 )
+from card.transit.fraud import (
+    FraudState,
+    ReplayReason,
+)
+from card.transit.fraud_decisions import (
+    CaseTap,
+    CaseView,
+    FraudCaseDecided,
+    UnknownFraudCase,
+)
+from card.transit.fraud_decisions import approve as approve_fraud
+from card.transit.fraud_decisions import case as fraud_case
+from card.transit.fraud_decisions import case_of_tap as fraud_case_of_tap
+from card.transit.fraud_decisions import cases as fraud_cases
+from card.transit.fraud_decisions import decide as decide_fraud
+from card.transit.fraud_decisions import open_cases as open_fraud_cases
 from card.transit.ingestion import on_taps_alarmed, receive
 from card.transit.inspections import Checked, check, inspection_bundle, inspection_key
 from card.transit.network import (
@@ -69,6 +94,7 @@ from card.transit.network import (
 from card.transit.presentments import accept as accept_presentment
 from card.transit.presentments import send as send_presentment
 from card.transit.queries import (
+    FARE_CODES,
     AlarmView,
     DayStatement,
     JourneyView,
@@ -94,6 +120,14 @@ from card.transit.queries import (
 )
 from card.transit.repricing import Group as WhatIfGroup
 from card.transit.repricing import WhatIf, what_if
+from card.transit.revenue import (
+    ProductRevenue,
+    ShareLine,
+    apportion_day,
+    revenue_by_product,
+    shares,
+    sharing_rules,
+)
 from card.transit.risk import (
     DebtSettled,
     DebtView,
@@ -131,6 +165,7 @@ from card.transit.rules import (
     TariffBeginsTooEarly,
     TariffChanged,
     TerminalProofRefused,
+    UnknownEnrolment,
     UnknownJourney,
     UnknownOperator,
     UnknownTerminal,
@@ -140,19 +175,27 @@ from card.transit.rules import (
 from card.transit.terminals import (
     Enrolled,
     EnrolmentToken,
+    OpenEnrolment,
+    TerminalKey,
     TerminalView,
     bundle,
     count_terminals,
     create_enrolment,
     enrol,
+    enrolments_of,
     revoke,
+    revoke_enrolment,
+    terminal_keys,
     terminals_of,
 )
 
 __all__ = [
+    "FARE_CODES",
     "MODES",
     "AlarmView",
     "AlreadyContested",
+    "CaseTap",
+    "CaseView",
     "Checked",
     "ContestKind",
     "ContestState",
@@ -169,7 +212,10 @@ __all__ = [
     "EnrolmentToken",
     "Exposure",
     "ForeignRide",
+    "FraudCaseDecided",
+    "FraudState",
     "Freshness",
+    "Happened",
     "Imported",
     "JourneyView",
     "Liability",
@@ -179,26 +225,36 @@ __all__ = [
     "NoSuchDraft",
     "NoTariffYet",
     "NotOurCard",
+    "OpenEnrolment",
     "OperatorView",
     "OtherTerminal",
     "Place",
     "PostingView",
     "PresentmentConflict",
+    "ProductRevenue",
     "ProofReplayed",
     "PutInPlace",
     "Recovery",
+    "ReplayReason",
     "Ruling",
     "RunState",
     "RunView",
+    "ShareLine",
     "StaleDraft",
+    "Standing",
+    "StandingKind",
     "TapView",
     "TariffBeginsTooEarly",
     "TariffChanged",
     "TariffView",
+    "TerminalKey",
     "TerminalProofRefused",
     "TerminalView",
+    "UnknownAlarm",
     "UnknownContest",
     "UnknownDebt",
+    "UnknownEnrolment",
+    "UnknownFraudCase",
     "UnknownJourney",
     "UnknownOperator",
     "UnknownTerminal",
@@ -208,6 +264,8 @@ __all__ = [
     "WriteOffView",
     "accept_presentment",
     "alarms_of_operator",
+    "apportion_day",
+    "approve_fraud",
     "ask_what_if",
     "begin_run",
     "bundle",
@@ -225,15 +283,21 @@ __all__ = [
     "debts_of",
     "debts_of_holder",
     "decide_contest",
+    "decide_fraud",
     "decide_write_off",
     "draft",
     "drafts_of",
     "each_posting",
     "end_run",
     "enrol",
+    "enrolments_of",
     "export_feed",
     "exposure",
+    "fraud_case",
+    "fraud_case_of_tap",
+    "fraud_cases",
     "from_habit",
+    "happened_alarms",
     "import_feed",
     "inspection_bundle",
     "inspection_key",
@@ -244,10 +308,12 @@ __all__ = [
     "last_tap_of",
     "liability",
     "lines_of",
+    "look_at_alarm",
     "on_payment_settled",
     "on_taps_alarmed",
     "open_debts",
     "open_draft",
+    "open_fraud_cases",
     "operator",
     "operators",
     "parts_left",
@@ -260,7 +326,9 @@ __all__ = [
     "recover_debts",
     "revenue_by_hour",
     "revenue_by_line",
+    "revenue_by_product",
     "revoke",
+    "revoke_enrolment",
     "ride_elsewhere",
     "rides_elsewhere",
     "risk_terms",
@@ -270,6 +338,9 @@ __all__ = [
     "send_back_draft",
     "send_presentment",
     "set_budget",
+    "shares",
+    "sharing_rules",
+    "standing_alarms",
     "stops_by_id",
     "submit_draft",
     "taps_of_card_day",
@@ -278,6 +349,7 @@ __all__ = [
     "tariff_of",
     "tariff_views",
     "tariffs_of",
+    "terminal_keys",
     "terminals_of",
     "unfinished_runs",
     "what_if",

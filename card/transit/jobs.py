@@ -12,8 +12,9 @@ from app.kernel.settings import Settings
 from card import partners
 from card.transit import debts, drafts, terminals
 from card.transit.completion import complete_all as complete_from_habit
+from card.transit.revenue import apportion_days
 
-__all__ = ["complete_from_habit", "fetch_partner_lists", "price_what_ifs", "recover_debts"]
+__all__ = ["apportion_days", "complete_from_habit", "fetch_partner_lists", "price_what_ifs", "recover_debts"]
 
 log = structlog.get_logger()
 SLICE_SECONDS: Final = 2.0

@@ -23,6 +23,13 @@ class EnrolmentRefused(Unauthenticated):
     sentence = msg("The enrolment token is not valid. Ask the operator for a new one.")
 
 
+class UnknownEnrolment(NotFound):
+    """No such enrolment token, or another operator's."""
+
+    code = "unknown-enrolment"
+    sentence = msg("We could not find this token.")
+
+
 class UnknownTerminal(Unauthenticated):
     """The terminal is not enrolled here, or was revoked."""
 

@@ -39,11 +39,13 @@ from card.transit.rules import (
     EnrolmentRefused,
     Freshness,
     ProofReplayed,
+    UnknownEnrolment,
     UnknownTerminal,
     freshness,
 )
 
 TOKEN_BYTES: Final = 18
+FINGERPRINT: Final = 16  # hex digits of a key that people compare
 RISK: Final[Json] = {"fresh_hours": 1, "first_seen_hours": 24, "expired_hours": 72}
 RENEWAL_REPEAT: Final = timedelta(hours=1)
 
@@ -360,6 +362,83 @@ def terminals_of(session: Session, operator_id: str, *, now: datetime) -> list[T
     """The terminals of an operator, the newest first."""
     rows = session.scalars(select(TerminalRow).where(TerminalRow.operator_id == operator_id).order_by(TerminalRow.id.desc()))
     return [view(row, now=now) for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TerminalKey:
+    """A terminal's key: ``fingerprint`` is the beginning of its SHA-256 in hex."""
+
+    terminal_id: UUID
+    stop_id: str
+    line_id: str
+    software: str
+    fingerprint: str
+    enrolled_at: datetime
+    certificate_until: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenEnrolment:
+    """A token that still works. The token itself was shown once and is nowhere."""
+
+    id: UUID
+    stop_id: str
+    line_id: str
+    mode: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime
+
+
+def terminal_keys(session: Session, operator_id: str) -> list[TerminalKey]:
+    """The keys of an operator's terminals, the newest first."""
+    rows = session.scalars(select(TerminalRow).where(TerminalRow.operator_id == operator_id).order_by(TerminalRow.id.desc()))
+    return [
+        TerminalKey(
+            terminal_id=row.id,
+            stop_id=row.stop_id,
+            line_id=row.line_id,
+            software=row.software,
+            fingerprint=hashlib.sha256(row.public_key).hexdigest()[:FINGERPRINT],
+            enrolled_at=row.enrolled_at,
+            certificate_until=row.certificate_until,
+            revoked_at=row.revoked_at,
+        )
+        for row in rows
+    ]
+
+
+def enrolments_of(session: Session, operator_id: str, *, now: datetime) -> list[OpenEnrolment]:
+    """An operator's tokens that still work, the newest first."""
+    rows = session.scalars(
+        select(Enrolment)
+        .where(Enrolment.operator_id == operator_id, Enrolment.used_at.is_(None), Enrolment.expires_at > now)
+        .order_by(Enrolment.id.desc())
+    )
+    return [
+        OpenEnrolment(
+            id=row.id,
+            stop_id=row.stop_id,
+            line_id=row.line_id,
+            mode=row.mode,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            expires_at=row.expires_at,
+        )
+        for row in rows
+    ]
+
+
+def revoke_enrolment(session: Session, *, enrolment_id: UUID, operator_id: str, by: str, now: datetime) -> None:
+    """Let a token enrol nothing any more. Raises ``UnknownEnrolment`` where it is not the operator's; twice is quiet."""
+    row = session.scalars(select(Enrolment).where(Enrolment.id == enrolment_id).with_for_update()).one_or_none()
+    if row is None or row.operator_id != operator_id:
+        raise UnknownEnrolment(str(enrolment_id))
+    if row.used_at is None and row.expires_at > now:
+        row.expires_at = now
+        audit.record(session, actor=by, action="enrolment.revoke", subject=f"enrolment:{enrolment_id}", at=now)
+        session.flush()
 
 
 def count_terminals(session: Session) -> int:

@@ -254,6 +254,12 @@ CITY_NAMES: Final[dict[str, dict[str, str]]] = {
     "320500": {"en": "Suzhou", "zh_Hans_CN": "苏州市"},
 }
 
+
+def city(code: str) -> str:
+    """A city's name in the page's language; its code where it is none of ours."""
+    return _in_language(CITY_NAMES[code]) if code in CITY_NAMES else code
+
+
 _TAP_KINDS: Final = {"entry": msg("In"), "exit": msg("Out"), "ride": msg("On board")}
 _CONTESTS: Final[dict[ContestState, tuple[str, str]]] = {
     ContestState.OPEN: (msg("Being looked at"), "wait"),

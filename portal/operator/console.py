@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date
 from typing import Final
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.kernel import clock
-from app.kernel.errors import Conflict, Forbidden, Invalid, msg
+from app.kernel.errors import Conflict, Invalid, msg
 from app.kernel.money import major
 from app.web.auth import Role, allow, principal
 from app.web.db import transaction
@@ -24,7 +24,8 @@ from card.credentials import numbers
 from card.fares import card_day
 from card.transit import Freshness, LineView, Place, TapView, TerminalView
 from portal.kit import journeys as words
-from portal.kit import yuan
+from portal.kit import rides, yuan
+from portal.operator.asking import asked_card_day, asked_day, civil_day, own_operator
 
 blueprint = Blueprint("operator", __name__, url_prefix="/operator")
 
@@ -42,17 +43,6 @@ MODE_NAMES: Final = {
     "both": msg("Entry and exit gate"),
     "ride": msg("On a vehicle"),
 }
-ALARMS: Final = {
-    "tap-conflict": msg("The same record came with other content"),
-    "clock": msg("The clock is more than two minutes off"),
-    "malformed": msg("A record could not be read"),
-    "unknown-card": msg("The card is not known"),
-    "other-card": msg("The code shown belongs to another card"),
-    "code-too-old": msg("The code shown was too old"),
-    "code-from-the-future": msg("The code shown was from the future"),
-    "from-the-future": msg("The tap is dated in the future"),
-}
-OTHER_ALARM: Final = msg("The evidence does not verify (%(code)s)")
 CHART_HEIGHT: Final = 120
 BAR: Final = 26
 
@@ -78,37 +68,15 @@ class TapLine:
     outcome: tuple[str, str]
 
 
-def _operator() -> str:
-    """The operator whose staff is looking."""
-    organisation = principal().organisation
-    if organisation is None:
-        raise Forbidden("no organisation")
-    return organisation
-
-
-def _day(name: str = "on") -> date:
-    """The day that was asked for, or today in Shanghai."""
-    try:
-        return date.fromisoformat(request.args.get(name, ""))
-    except ValueError:
-        return clock.civil_date(clock.now())
-
-
 def _places(session: Session, operator_id: str) -> tuple[dict[str, Place], dict[str, LineView]]:
     return transit.stops_by_id(session), {line.id: line for line in transit.lines_of(session, operator_id)}
-
-
-def _place(stop_id: str, line_id: str, stops: dict[str, Place], lines: dict[str, LineView]) -> str:
-    if stop_id:
-        return words.stop_name(stops, stop_id)
-    return words.named(lines[line_id].names) if line_id in lines else line_id
 
 
 def _terminal_lines(found: Sequence[TerminalView], stops: dict[str, Place], lines: dict[str, LineView]) -> list[TerminalLine]:
     return [
         TerminalLine(
             terminal=one,
-            place=_place(one.stop_id, one.line_id, stops, lines),
+            place=rides.place(one.stop_id, one.line_id, stops, lines),
             mode=translate(MODE_NAMES[one.mode]),
             state=(translate(FRESHNESS[one.freshness][0]), FRESHNESS[one.freshness][1]),
         )
@@ -122,7 +90,7 @@ def _tap_lines(found: Sequence[TapView], stops: dict[str, Place], lines: dict[st
         TapLine(
             tap=one,
             kind=kinds[one.kind],
-            place=_place(one.stop_id, one.line_id, stops, lines),
+            place=rides.place(one.stop_id, one.line_id, stops, lines),
             card=numbers.masked(one.card_number) if one.card_number else "–",
             outcome=_outcome(one),
         )
@@ -138,15 +106,11 @@ def _outcome(tap: TapView) -> tuple[str, str]:
     return gettext("Accepted"), "good"
 
 
-def _alarm(kind: str) -> str:
-    return translate(ALARMS[kind]) if kind in ALARMS else translate(OTHER_ALARM, code=kind)
-
-
 @blueprint.get("")
 @allow(Role.OPERATOR)
 def start() -> str:
     """The day at a glance."""
-    operator_id, now = _operator(), clock.now()
+    operator_id, now = own_operator(), clock.now()
     today = card_day(now)
     with transaction() as session:
         operator = transit.operator(session, operator_id)
@@ -166,18 +130,20 @@ def start() -> str:
         terminals=[one for one in terminals if one.freshness is not Freshness.REVOKED],
         journeys=sum(line.journeys for line in revenue),
         revenue_minor=sum(line.charged_minor for line in revenue),
-        revenue=[(_place("", line.line_id, stops, lines), line.charged_minor, yuan(line.charged_minor)) for line in revenue],
+        revenue=[
+            (rides.place("", line.line_id, stops, lines), line.charged_minor, yuan(line.charged_minor)) for line in revenue
+        ],
         hours=[(hour, round(CHART_HEIGHT * value / most, 1), yuan(value)) for hour, value in enumerate(hours)],
         chart_height=CHART_HEIGHT,
         bar=BAR,
         taps=_tap_lines(taps, stops, lines),
-        alarms=[(one, _alarm(one.kind)) for one in alarms],
+        alarms=[(one, rides.alarm(one.kind)) for one in alarms],
         asked=len(asked),
     )
 
 
 def _terminals(errors: dict[str, str] | None = None, status: int = 200) -> tuple[str, int]:
-    operator_id = _operator()
+    operator_id = own_operator()
     with transaction() as session:
         stops, lines = _places(session, operator_id)
         found = transit.terminals_of(session, operator_id, now=clock.now())
@@ -213,7 +179,7 @@ def create_enrolment() -> tuple[str, int]:
         with transaction() as session:
             made = transit.create_enrolment(
                 session,
-                operator_id=_operator(),
+                operator_id=own_operator(),
                 stop_id=request.form.get("stop_id", ""),
                 line_id=request.form.get("line_id", ""),
                 mode=request.form.get("mode", ""),
@@ -230,7 +196,7 @@ def create_enrolment() -> tuple[str, int]:
 def revoke(terminal_id: UUID) -> AnyResponse:
     """Stop believing a terminal."""
     with transaction() as session:
-        transit.revoke(session, terminal_id=terminal_id, operator_id=_operator(), by=principal().actor, now=clock.now())
+        transit.revoke(session, terminal_id=terminal_id, operator_id=own_operator(), by=principal().actor, now=clock.now())
     flash(gettext("The terminal is revoked: it gets no lists and its uploads are refused."), "success")
     return redirect(url_for("operator.terminals"))
 
@@ -239,7 +205,7 @@ def revoke(terminal_id: UUID) -> AnyResponse:
 @allow(Role.OPERATOR)
 def taps() -> str:
     """The taps received last, and the alarms."""
-    operator_id = _operator()
+    operator_id = own_operator()
     with transaction() as session:
         stops, lines = _places(session, operator_id)
         found = transit.taps_of_operator(session, operator_id, limit=100)
@@ -247,7 +213,7 @@ def taps() -> str:
     return render_template(
         "operator/taps.html",
         taps=_tap_lines(found, stops, lines),
-        alarms=[(one, _alarm(one.kind)) for one in alarms],
+        alarms=[(one, rides.alarm(one.kind)) for one in alarms],
     )
 
 
@@ -255,7 +221,7 @@ def taps() -> str:
 @allow(Role.OPERATOR)
 def journeys() -> str:
     """The journeys of one card-day."""
-    operator_id, on = _operator(), _day()
+    operator_id, on = own_operator(), asked_card_day()
     with transaction() as session:
         stops, lines = _places(session, operator_id)
         found = transit.journeys_of_operator(session, operator_id, on=on, limit=200)
@@ -272,7 +238,7 @@ def journeys() -> str:
 @allow(Role.OPERATOR)
 def journey(journey_id: UUID) -> str:
     """One journey: map, taps, price."""
-    operator_id = _operator()
+    operator_id = own_operator()
     with transaction() as session:
         found = transit.journey(session, journey_id, operator_id=operator_id)
         stops, lines = _places(session, operator_id)
@@ -293,13 +259,8 @@ def journey(journey_id: UUID) -> str:
     )
 
 
-def _civil_day(on: date) -> tuple[datetime, datetime]:
-    begin = datetime(on.year, on.month, on.day, tzinfo=clock.SHANGHAI)
-    return begin, begin + timedelta(days=1)
-
-
 def _statement_of(session: Session, operator_id: str, on: date) -> transit.DayStatement:
-    begin, end = _civil_day(on)
+    begin, end = civil_day(on)
     return transit.day_statement(session, operator_id, begin=begin, end=end)
 
 
@@ -307,7 +268,7 @@ def _statement_of(session: Session, operator_id: str, on: date) -> transit.DaySt
 @allow(Role.OPERATOR)
 def statement() -> str:
     """What was booked on a day, and that the ledger agrees."""
-    operator_id, on = _operator(), _day()
+    operator_id, on = own_operator(), asked_day()
     with transaction() as session:
         found = _statement_of(session, operator_id, on)
     return render_template(
@@ -330,8 +291,8 @@ def _means() -> dict[str, str]:
 @allow(Role.OPERATOR)
 def statement_csv() -> Response:
     """The same as comma-separated values: amounts in yuan, instants in UTC, the ledger's transfer id on every line."""
-    operator_id, on = _operator(), _day()
-    begin, end = _civil_day(on)
+    operator_id, on = own_operator(), asked_day()
+    begin, end = civil_day(on)
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\r\n")
     out.writerow(["transfer_id", "posted_at", "card_day", "card_number", "issuer", "amount", "day_total", "means", "liability"])
@@ -360,7 +321,7 @@ def statement_csv() -> Response:
 @allow(Role.OPERATOR)
 def tariffs() -> str:
     """The versions of the operator's fares and the lines they are for."""
-    operator_id = _operator()
+    operator_id = own_operator()
     with transaction() as session:
         stops, lines = _places(session, operator_id)
         versions = transit.tariff_views(session, operator_id)
@@ -378,7 +339,7 @@ def tariffs() -> str:
 @allow(Role.OPERATOR)
 def questions() -> str:
     """What riders say is wrong."""
-    operator_id = _operator()
+    operator_id = own_operator()
     with transaction() as session:
         stops, _ = _places(session, operator_id)
         found = transit.contests_of_operator(session, operator_id)
@@ -400,7 +361,7 @@ def answer(contest_id: UUID) -> AnyResponse:
             transit.decide_contest(
                 session,
                 contest_id=contest_id,
-                operator_id=_operator(),
+                operator_id=own_operator(),
                 upheld=request.form.get("decision") == "accept",
                 answer=request.form.get("answer", ""),
                 by=principal().actor,

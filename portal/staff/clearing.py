@@ -11,9 +11,10 @@ from app.kernel.errors import Invalid, msg
 from app.web.auth import Role, allow, principal
 from app.web.db import settings, transaction
 from app.web.i18n import translate
-from card import clearing, partners
+from card import clearing, partners, transit
 from card.clearing import Move
 from portal.kit import clearing as words
+from portal.kit import journeys as journey_words
 from portal.kit.clearing import Names
 
 blueprint = Blueprint("staff_clearing", __name__, url_prefix="/staff/clearing")
@@ -56,6 +57,7 @@ def index() -> str:
             proposals=proposals,
             cities=[(city.code, names.city(city.code)) for city in partners.cities(session)],
             today=clock.civil_date(clock.now()),
+            suspense=len(clearing.pending(session)),
         )
 
 
@@ -198,7 +200,51 @@ def decide(proposal_id: UUID) -> Response:
     flash(translate("Approved. Both cities book it.") if approve else translate("Refused. Nothing was booked."), "success")
     if waiting is not None and waiting.subject.startswith("dispute:"):
         return redirect(url_for("staff_clearing.dispute", dispute_id=waiting.subject.removeprefix("dispute:")))
+    if waiting is not None and waiting.kind == "allocation":
+        return redirect(url_for("staff_clearing.suspense"))
     return redirect(url_for("staff_clearing.index"))
+
+
+@blueprint.get("/suspense")
+@allow(*STAFF)
+def suspense() -> str:
+    """Settled claims whose money has not reached an operator."""
+    with transaction() as session:
+        names = Names(session=session)
+        operators = {one.id: journey_words.named(one.names) for one in transit.operators(session)}
+        rows = [
+            (
+                item,
+                names.city(item.issuer),
+                names.actor(item.prepared_by) if item.prepared_by else "",
+                operators.get(str((item.payload or {}).get("operator_id") or "")),
+                item.prepared_by == principal().actor,
+            )
+            for item in clearing.pending(session)
+        ]
+        return render_template(
+            "staff/clearing/suspense.html",
+            rows=rows,
+            operators=sorted(operators.items()),
+            approver=bool(principal().roles & set(APPROVERS)),
+        )
+
+
+@blueprint.post("/suspense/<uuid:record_id>")
+@allow(*STAFF)
+def allocate(record_id: UUID) -> Response:
+    """Prepare where a claim's money in suspense goes."""
+    with transaction() as session:
+        clearing.propose_allocation(
+            session,
+            record_id=record_id,
+            operator_id=request.form.get("operator") or None,
+            reason=_note(),
+            by=principal().actor,
+            now=clock.now(),
+        )
+    flash(translate("A second officer has to approve this."), "success")
+    return redirect(url_for("staff_clearing.suspense"))
 
 
 @blueprint.post("/claims")

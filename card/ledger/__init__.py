@@ -14,9 +14,6 @@ from card.ledger.actions import (
     expire_holds,
     hold,
     open_account,
-    post,
-    post_all,
-    post_groups,
     post_hold,
     reverse,
     void_hold,
@@ -42,6 +39,7 @@ from card.ledger.notes import Checkpoint, Kind, VerifierKey, cosignature, read_n
 from card.ledger.opening import open_accounts
 from card.ledger.pages import BadCursor, Period, balance_at, period, statement
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
+from card.ledger.posting import post, post_all, post_groups
 from card.ledger.proofs import (
     BadCosignature,
     Cosignature,

@@ -69,7 +69,8 @@ class AccountRow(Base):
 class AccountBalance(Base):
     """The balance of a guarded account: a cache of its transfers and holds, and the row that posting locks.
 
-    The floor is repeated here so that the database itself refuses to go below it. ``batch_no`` is the batch that moved it last.
+    The floor is repeated here so that the database itself refuses to go below it; ledger and currency, so that posting need not
+    look into ``account`` for the many guarded sides of a batch.
     """
 
     __tablename__ = "account_balance"
@@ -84,8 +85,9 @@ class AccountBalance(Base):
     posted_minor: Mapped[int] = mapped_column(BigInteger)
     held_minor: Mapped[int] = mapped_column(BigInteger)
     floor_minor: Mapped[int] = mapped_column(BigInteger)
-    batch_no: Mapped[int] = mapped_column(BigInteger, server_default="0")
     shard: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False, server_default="0")
+    ledger: Mapped[int] = mapped_column(SmallInteger, server_default="1")
+    currency: Mapped[str] = mapped_column(server_default="CNY")
 
 
 class LedgerBatch(Base):

@@ -46,6 +46,8 @@ def open_accounts(session: Session, specs: Iterable[AccountSpec], *, now: dateti
             "posted_minor": 0,
             "held_minor": 0,
             "floor_minor": wanted[key].floor_minor,
+            "ledger": wanted[key].ledger,
+            "currency": wanted[key].currency,
         }
         for key, id_ in made.items()
         if wanted[key].guarded

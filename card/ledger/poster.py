@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+import psycopg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.errors import Unavailable, msg
-from card.ledger import actions, queries
+from card.ledger import posting, queries
 from card.ledger.rules import Outcome, OutcomeStatus, Transfer, UnknownTransfer
 
 BATCH: Final = 2000  # transfers; more change the database's plan for the worse
@@ -124,8 +125,8 @@ class Poster:
         asked = [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]
         try:
             with self._database.transaction() as session:
-                outcomes = actions.post_groups(session, [waiting.group for waiting in asked], now=clock.now())
-        except SQLAlchemyError as error:
+                outcomes = posting.post_groups(session, [waiting.group for waiting in asked], now=clock.now())
+        except (SQLAlchemyError, psycopg.Error) as error:
             if len(asked) == 1:
                 asked[0].answer.set_exception(error)
                 return
@@ -144,7 +145,7 @@ class Poster:
     def _book_alone(self, waiting: _Waiting) -> None:
         try:
             with self._database.transaction() as session:
-                outcomes = actions.post_groups(session, [waiting.group], now=clock.now())
+                outcomes = posting.post_groups(session, [waiting.group], now=clock.now())
         except Exception as error:  # noqa: BLE001  the same
             waiting.answer.set_exception(error)
         else:

@@ -18,7 +18,7 @@ from app.kernel import ids, outbox
 from app.kernel.db import Json
 from app.kernel.errors import Conflict, msg
 from card.ledger import accounts as chart
-from card.ledger import actions, queries
+from card.ledger import actions, posting, queries
 from card.ledger.models import EarmarkedPurse
 from card.ledger.rules import (
     AccountId,
@@ -221,7 +221,7 @@ def grant_purse(
         event_at=now,
         reference=f"purse:{purse_id}",
     )
-    actions.post_all(session, [granted], now=now)
+    posting.post_all(session, [granted], now=now)
     return account
 
 
@@ -269,7 +269,7 @@ def pay(
         )
         for part, share in enumerate(shares, start=1)
     ]
-    actions.post_all(session, transfers, now=now)
+    posting.post_all(session, transfers, now=now)
     return transfers
 
 
@@ -348,7 +348,7 @@ def refund(
         )
         for number, share in enumerate(refund_plan(left, amount_minor=asked), start=1)
     ]
-    actions.post_all(session, transfers, now=now)
+    posting.post_all(session, transfers, now=now)
     _reopen(session, [one.credit for one in transfers])
     return transfers
 
@@ -409,7 +409,7 @@ def give_back(
         )
         for number, share in enumerate(shares, start=1)
     ]
-    actions.post_all(session, transfers, now=now)
+    posting.post_all(session, transfers, now=now)
     _reopen(session, [one.credit for one in transfers])
     return transfers
 
@@ -455,7 +455,7 @@ def expire_purses(session: Session, *, now: datetime, limit: int = 200) -> int:
                 event_at=now,
                 reference=f"purse:{row.id}",
             )
-            actions.post_all(session, [back], now=now)
+            posting.post_all(session, [back], now=now)
             row.returned_minor += balance.available_minor
         if balance.held_minor:
             continue

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType, Protocol
 from uuid import UUID
 
 from app.kernel.db import Json
@@ -281,7 +281,9 @@ class Transfer:
     reverses: UUID | None = None
 
     def __post_init__(self) -> None:
-        _check(debit=self.debit, credit=self.credit, amount_minor=self.amount_minor, event_at=self.event_at)
+        if type(self.amount_minor) is not int or not 0 < self.amount_minor <= MAX_AMOUNT_MINOR or self.debit == self.credit:
+            _check(debit=self.debit, credit=self.credit, amount_minor=self.amount_minor, event_at=self.event_at)
+        assert self.event_at.tzinfo is not None, "an instant carries its zone"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,8 +327,7 @@ class OutcomeStatus(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The answer to one transfer; ``code`` is a refusal's permanent code, empty unless refused."""
 
     id: UUID
@@ -348,21 +349,32 @@ class Balance:
     available_minor: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Position:
-    """A guarded account while a batch is decided."""
+class Side(Protocol):
+    """What posting must know of an account."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether it has a floor."""
+
+    @property
+    def ledger(self) -> int:
+        """The books that it belongs to."""
+
+    @property
+    def currency(self) -> str:
+        """What its amounts are in."""
+
+
+class Position(NamedTuple):
+    """A guarded account while a batch is decided: a tuple, as are the next ones, for a batch makes thousands of them."""
 
     posted_minor: int
     held_minor: int = 0
     floor_minor: int = 0
 
-    def moved(self, amount_minor: int) -> "Position":
-        """After ``amount_minor`` more (negative: less) is booked."""
-        return Position(posted_minor=self.posted_minor + amount_minor, held_minor=self.held_minor, floor_minor=self.floor_minor)
-
     def reserved(self, amount_minor: int) -> "Position":
         """After ``amount_minor`` more (negative: less) is held."""
-        return Position(posted_minor=self.posted_minor, held_minor=self.held_minor + amount_minor, floor_minor=self.floor_minor)
+        return Position(self.posted_minor, self.held_minor + amount_minor, self.floor_minor)
 
     @property
     def available_minor(self) -> int:
@@ -370,16 +382,14 @@ class Position:
         return self.posted_minor - self.held_minor - self.floor_minor
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the ledger remembers of an id: its content, and the code if it was refused."""
 
     transfer: Transfer
     refusal: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Posting:
+class Posting(NamedTuple):
     """A transfer that is right, with the booked balance of each guarded side after it (none for an open side)."""
 
     transfer: Transfer
@@ -397,89 +407,71 @@ class Decision:
     positions: dict[AccountId, Position] = field(default_factory=dict)
 
 
-@dataclass(kw_only=True, slots=True)
-class _Group:
-    """A linked group while it is tried."""
-
-    positions: dict[AccountId, Position]
-    fresh: dict[UUID, Posting] = field(default_factory=dict)
-    outcomes: list[Outcome] = field(default_factory=list)
-
-
 def decide(
-    accounts: Mapping[AccountId, Account],
+    sides: Mapping[AccountId, Side],
     positions: Mapping[AccountId, Position],
     known: Mapping[UUID, Known],
     groups: Sequence[Sequence[Transfer]],
 ) -> Decision:
     """What becomes of ``groups``, one after another; the transfers of a group are all booked or none is.
 
-    ``accounts`` holds every account that exists among those named, ``positions`` the present position of each guarded one,
+    ``sides`` holds every account that exists among those named, ``positions`` the present position of each guarded one,
     ``known`` what is remembered of the ids asked for. A refusal is remembered under its id unless the id is another's.
     """
     decision = Decision(positions=dict(positions))
     memory = dict(known)
     for members in groups:
-        group = _Group(positions={})
-        failure: tuple[int, str] | None = None
+        answered, booked = len(decision.outcomes), len(decision.postings)
+        before: list[tuple[AccountId, Position]] = []  # the positions that this group changed, as they were
         for place, transfer in enumerate(members):
-            code = _try(accounts, decision.positions, memory, group, transfer)
+            code = _try(sides, memory, decision, before, transfer)
             if code:
-                failure = (place, code)
+                for posting in decision.postings[booked:]:
+                    del memory[posting.transfer.id]
+                decision.positions.update(reversed(before))
+                del decision.outcomes[answered:], decision.postings[booked:]
+                _refuse(decision, memory, members, place, code)
                 break
-        if failure is None:
-            decision.positions.update(group.positions)
-            decision.postings.extend(group.fresh.values())
-            decision.outcomes.extend(group.outcomes)
-            memory.update((id_, Known(transfer=posting.transfer)) for id_, posting in group.fresh.items())
-        else:
-            _refuse(decision, memory, members, *failure)
     return decision
 
 
 def _try(
-    accounts: Mapping[AccountId, Account],
-    positions: Mapping[AccountId, Position],
-    memory: Mapping[UUID, Known],
-    group: _Group,
+    sides: Mapping[AccountId, Side],
+    memory: dict[UUID, Known],
+    decision: Decision,
+    before: list[tuple[AccountId, Position]],
     transfer: Transfer,
 ) -> str:
-    """Try one transfer within its group; the code of the refusal, or nothing."""
-    before = memory.get(transfer.id)
-    if before is None and transfer.id in group.fresh:
-        before = Known(transfer=group.fresh[transfer.id].transfer)
-    if before is not None:
-        if before.transfer != transfer:
+    """Book one transfer if it is right or a repeat; the code of the refusal, or nothing."""
+    remembered = memory.get(transfer.id)
+    if remembered is not None:
+        if remembered.transfer != transfer:
             return TransferConflict.code
-        if not before.refusal:
-            group.outcomes.append(Outcome(id=transfer.id, status=OutcomeStatus.REPEATED))
-        return before.refusal
-    return _move(accounts, positions, group, transfer)
-
-
-def _move(
-    accounts: Mapping[AccountId, Account], positions: Mapping[AccountId, Position], group: _Group, transfer: Transfer
-) -> str:
-    """Book a transfer whose id is new within its group; the code of the refusal, or nothing."""
-    debit, credit = accounts.get(transfer.debit), accounts.get(transfer.credit)
-    if debit is None or credit is None:
+        if not remembered.refusal:
+            decision.outcomes.append(Outcome(transfer.id, OutcomeStatus.REPEATED))
+        return remembered.refusal
+    debit, credit, amount = transfer.debit, transfer.credit, transfer.amount_minor
+    payer, payee, positions = sides.get(debit), sides.get(credit), decision.positions
+    if payer is None or payee is None:
         return UnknownAccount.code
-    if (debit.ledger, debit.currency) != (credit.ledger, credit.currency):
+    if payer.ledger != payee.ledger or payer.currency != payee.currency:
         return AccountsDoNotMix.code
-    after: dict[AccountId, Position] = {}
-    for account, change in ((debit, -transfer.amount_minor), (credit, transfer.amount_minor)):
-        if account.guarded:
-            present = group.positions.get(account.id) or positions[account.id]
-            if present.available_minor + min(change, 0) < 0:
-                return InsufficientFunds.code
-            after[account.id] = present.moved(change)
-    group.positions.update(after)
-    group.fresh[transfer.id] = Posting(
-        transfer=transfer,
-        debit_after_minor=after[debit.id].posted_minor if debit.guarded else None,
-        credit_after_minor=after[credit.id].posted_minor if credit.guarded else None,
-    )
-    group.outcomes.append(Outcome(id=transfer.id, status=OutcomeStatus.POSTED))
+    paid = got = None
+    if payer.guarded:
+        present = positions[debit]
+        if present.available_minor < amount:
+            return InsufficientFunds.code
+        before.append((debit, present))
+        paid = present.posted_minor - amount
+        positions[debit] = Position(paid, present.held_minor, present.floor_minor)
+    if payee.guarded:
+        present = positions[credit]
+        before.append((credit, present))
+        got = present.posted_minor + amount
+        positions[credit] = Position(got, present.held_minor, present.floor_minor)
+    decision.postings.append(Posting(transfer, paid, got))
+    decision.outcomes.append(Outcome(transfer.id, OutcomeStatus.POSTED))
+    memory[transfer.id] = Known(transfer)
     return ""
 
 
@@ -492,15 +484,15 @@ def _refuse(decision: Decision, memory: dict[UUID, Known], members: Sequence[Tra
         elif before is not None and before.refusal:
             own = before.refusal
         elif before is not None:
-            decision.outcomes.append(Outcome(id=transfer.id, status=OutcomeStatus.REPEATED))
+            decision.outcomes.append(Outcome(transfer.id, OutcomeStatus.REPEATED))
             continue
         else:
             own = code if index == place else LinkedRefused.code
             if own != TransferConflict.code:
-                remembered = Known(transfer=transfer, refusal=own)
+                remembered = Known(transfer, own)
                 memory[transfer.id] = remembered
                 decision.refusals.append(remembered)
-        decision.outcomes.append(Outcome(id=transfer.id, status=OutcomeStatus.REFUSED, code=own))
+        decision.outcomes.append(Outcome(transfer.id, OutcomeStatus.REFUSED, own))
 
 
 def decide_hold(position: Position | None, hold: Hold) -> Position | None:

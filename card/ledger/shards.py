@@ -20,7 +20,7 @@ from app.kernel import clock, ids, outbox
 from app.kernel.db import Json
 from app.kernel.errors import Unavailable, msg
 from card.ledger import accounts as chart
-from card.ledger import actions
+from card.ledger import actions, posting
 from card.ledger.models import (
     AccountBalance,
     AccountDelta,
@@ -137,7 +137,7 @@ def transfer_between_shards(session: Session, transfer: Transfer, *, now: dateti
     """
     here, there = shard_of(transfer.debit), shard_of(transfer.credit)
     if here == there:
-        actions.post_all(session, [transfer], now=now)
+        posting.post_all(session, [transfer], now=now)
         return
     way_out = actions.open_account(session, chart.between_shards(there, kept_in=here), now=now)
     half = Transfer(
@@ -150,7 +150,7 @@ def transfer_between_shards(session: Session, transfer: Transfer, *, now: dateti
         reference=transfer.reference,
         metadata={**transfer.metadata, "to": transfer.credit},
     )
-    actions.post_all(session, [half], now=now)
+    posting.post_all(session, [half], now=now)
     arriving = _Half(
         id=transfer.id,
         from_shard=here,
@@ -177,4 +177,4 @@ def arrive(session: Session, payload: Json) -> None:
         reference=half.reference,
         metadata={"from": str(half.id)},
     )
-    actions.post_all(session, [arrived], now=now)
+    posting.post_all(session, [arrived], now=now)

@@ -49,8 +49,9 @@ CREATE TABLE card.account_balance (
   posted_minor bigint NOT NULL,
   held_minor bigint NOT NULL,
   floor_minor bigint NOT NULL,
-  batch_no bigint NOT NULL DEFAULT 0,
   shard smallint NOT NULL DEFAULT 0,
+  ledger smallint NOT NULL DEFAULT 1,
+  currency text NOT NULL DEFAULT 'CNY',
   CONSTRAINT pk_account_balance PRIMARY KEY (account_id, shard),
   CONSTRAINT fk_account_balance_account_id_shard FOREIGN KEY (account_id, shard) REFERENCES card.account (id, shard),
   CONSTRAINT ck_account_balance_floor CHECK (posted_minor - held_minor >= floor_minor),
@@ -256,28 +257,51 @@ KEPT = {
 # (extra columns, what they come from, order): a transfer is written in the order of the books.
 TO_SHARDED = {
     "transfer": (", place", ", batch_no << 20 | leaf", "batch_no, leaf"),
-    "account_balance": (", batch_no", ", coalesce(last.batch_no, 0)", "account_id"),
+    "account_balance": (", ledger, currency", ", account.ledger, account.currency", "account_id"),
 }
 TO_UNSHARDED = {"transfer": (", batch_no, leaf", ", place >> 20, (place & 1048575)::integer", "place")}
-LAST = f"""LEFT JOIN LATERAL (
-  SELECT max(batch_no) AS batch_no FROM (
-    SELECT max(batch_no) AS batch_no FROM {BEFORE}.transfer WHERE debit = account_id
-    UNION ALL SELECT max(batch_no) FROM {BEFORE}.transfer WHERE credit = account_id) AS sides) AS last ON true"""
+JOINED = {"account_balance": f"JOIN {BEFORE}.account ON account.id = old.account_id"}
+
+
+# A function, because only one can say how it is to be planned: the rows must be taken in the order of their ids, or two batches
+# wait for each other in a ring, and the plan must not change with the size of a batch.
+MOVE_BALANCES = """
+CREATE FUNCTION card.move_balances(
+  asked_ids bigint[], asked_changes bigint[], in_shard smallint,
+  OUT batch_no bigint, OUT ids bigint[], OUT posted bigint[], OUT reserves bigint[],
+  OUT ledger_least smallint, OUT ledger_most smallint, OUT currency_least text, OUT currency_most text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+  WITH asked AS MATERIALIZED (
+    SELECT t.id, t.change FROM unnest(asked_ids, asked_changes) AS t(id, change) ORDER BY t.id),
+  moved AS (
+    UPDATE card.account_balance b SET posted_minor = b.posted_minor + asked.change
+    FROM asked WHERE b.account_id = asked.id AND b.shard = in_shard
+    RETURNING b.account_id, b.posted_minor, b.held_minor + b.floor_minor AS reserve, b.ledger, b.currency)
+  SELECT nextval('card.ledger_batch_no'), array_agg(m.account_id), array_agg(m.posted_minor), array_agg(m.reserve),
+    min(m.ledger), max(m.ledger), min(m.currency), max(m.currency)
+  INTO batch_no, ids, posted, reserves, ledger_least, ledger_most, currency_least, currency_most
+  FROM moved m;
+END $$
+"""
 
 
 def upgrade() -> None:
     """Create."""
-    _rebuild(SHARDED, TO_SHARDED, balances_from=LAST)
-    op.execute(f"GRANT UPDATE (posted_minor, held_minor, batch_no) ON card.account_balance TO {ROLE}")
+    _rebuild(SHARDED, TO_SHARDED)
+    op.execute(MOVE_BALANCES)
 
 
 def downgrade() -> None:
     """Remove."""
+    op.execute("DROP FUNCTION card.move_balances(bigint[], bigint[], smallint)")
     _rebuild(UNSHARDED, TO_UNSHARDED)
-    op.execute(f"GRANT UPDATE (posted_minor, held_minor) ON card.account_balance TO {ROLE}")
 
 
-def _rebuild(layout: tuple[str, ...], extras: dict[str, tuple[str, str, str]], *, balances_from: str = "") -> None:
+def _rebuild(layout: tuple[str, ...], extras: dict[str, tuple[str, str, str]]) -> None:
     """Set the present tables aside, make those of ``layout``, and carry every row over."""
     op.execute(f"CREATE SCHEMA {BEFORE}")
     for table in TABLES:
@@ -289,12 +313,11 @@ def _rebuild(layout: tuple[str, ...], extras: dict[str, tuple[str, str, str]], *
         op.execute(f"CREATE TABLE {MONTHS}.{name} PARTITION OF card.transfer {bound}")
     for table in TABLES:
         columns, (extra, source, order) = KEPT[table], extras.get(table, ("", "", "1"))
-        joined = balances_from if table == "account_balance" else ""
         qualified = ", ".join(f"old.{column.strip()}" for column in columns.split(","))
         override = "OVERRIDING SYSTEM VALUE" if table == "account" else ""
         op.execute(
             f"INSERT INTO card.{table} ({columns}{extra}) {override} SELECT {qualified}{source} "
-            f"FROM {BEFORE}.{table} old {joined} ORDER BY {order}"
+            f"FROM {BEFORE}.{table} old {JOINED.get(table, '')} ORDER BY {order}"
         )
     op.execute(
         f"SELECT setval(pg_get_serial_sequence('card.account', 'id'), last_value, is_called) FROM {BEFORE}.account_id_seq"
@@ -325,6 +348,7 @@ def _rights() -> None:
         )
         op.execute(f"CREATE TRIGGER never_emptied BEFORE TRUNCATE ON card.{table} EXECUTE FUNCTION card.refuse_change()")
     op.execute(f"REVOKE UPDATE, DELETE ON card.account_balance FROM {ROLE}")
+    op.execute(f"GRANT UPDATE (posted_minor, held_minor) ON card.account_balance TO {ROLE}")
     op.execute(f"REVOKE UPDATE, DELETE ON card.hold FROM {ROLE}")
     op.execute(f"GRANT UPDATE (state, posted_minor, transfer_id, resolved_at) ON card.hold TO {ROLE}")
     op.execute(

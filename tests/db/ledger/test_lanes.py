@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from app.kernel.db import Database
 from app.kernel.errors import Refusal
 from card import ledger
-from card.ledger import AccountId, Transfer, actions, chart
+from card.ledger import AccountId, Transfer, chart, posting
 from card.ledger.models import TransferRow
 from tests.unit.ledger import oracle
 
@@ -85,7 +85,7 @@ def code_of(act: Callable[[], object]) -> str:
 
 
 def exactly(session: Session, groups: list[list[Transfer]]) -> list[ledger.Outcome]:
-    return actions.post_exact(session, groups, now=oracle.NOW) if any(groups) else []
+    return posting.post_exact(session, groups, now=oracle.NOW) if any(groups) else []
 
 
 def by_the_door(session: Session, groups: list[list[Transfer]]) -> list[ledger.Outcome]:
@@ -127,7 +127,7 @@ def test_the_fast_lane_takes_exactly_the_batches_that_are_right_in_full(database
             untouched = oracle.copy.deepcopy(book)
             right = all(status == "posted" for status, _ in book.post(second))
             if asked:
-                found = actions.post_fast(session, [city.real(transfer) for transfer in asked], now=oracle.NOW)
+                found = posting.post_fast(session, [city.real(transfer) for transfer in asked], now=oracle.NOW)
                 assert found is right
                 taken.append(found)
             city.agrees_with(book if right else untouched)

@@ -88,7 +88,7 @@ def test_every_row_is_carried_over(server_url: str, worker_id: str) -> None:
     first = seen(database)
     database.close()
     with psycopg.connect(url) as owner:
-        rows = owner.execute("SELECT account_id, batch_no FROM card.account_balance").fetchall()
+        rows = owner.execute("SELECT account_id, posted_minor, ledger, currency FROM card.account_balance").fetchall()
 
     command.downgrade(config, BEFORE)
     with psycopg.connect(url) as owner:
@@ -97,8 +97,10 @@ def test_every_row_is_carried_over(server_url: str, worker_id: str) -> None:
 
     assert seen(database) == first
     with psycopg.connect(url) as owner:
-        assert owner.execute("SELECT account_id, batch_no FROM card.account_balance").fetchall() == rows
-        dropped = owner.execute("SELECT count(*) FROM pg_attribute WHERE attisdropped AND attrelid > 16384").fetchone()
+        assert owner.execute("SELECT account_id, posted_minor, ledger, currency FROM card.account_balance").fetchall() == rows
+        dropped = owner.execute(
+            "SELECT count(*) FROM pg_attribute WHERE attisdropped AND attrelid = 'card.transfer'::regclass"
+        ).fetchone()
         assert dropped == (0,)
         assert owner.execute("SELECT to_regnamespace('ledger_before')").fetchone() == (None,)
     write_a_day(database, now=NOW + timedelta(hours=1))

@@ -12,7 +12,7 @@ import pytest
 from app.kernel import ids
 from app.kernel.db import Database
 from card import ledger
-from card.ledger import AccountId, Poster, Transfer, TransferCode, actions, chart
+from card.ledger import AccountId, Poster, Transfer, TransferCode, chart, posting
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -88,14 +88,14 @@ def test_a_full_queue_turns_callers_away_and_a_late_answer_can_be_asked_for(
     database: Database, places: tuple[AccountId, AccountId], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     may_go, began = threading.Event(), threading.Event()
-    really = actions.post_groups
+    really = posting.post_groups
 
     def slow(*args: object, **facts: object) -> list[ledger.Outcome]:
         began.set()
         may_go.wait(20)
         return really(*args, **facts)
 
-    monkeypatch.setattr(actions, "post_groups", slow)
+    monkeypatch.setattr(posting, "post_groups", slow)
     poster = Poster(database, wait_seconds=0, waiting=1)
     late, turned_away, waits = (fare(places, 5, cause) for cause in ("late", "away", "waits"))
     with ThreadPoolExecutor(2) as pool:
@@ -123,7 +123,7 @@ def test_a_fault_of_ours_reaches_every_caller(
     def fail(*_: object, **__: object) -> Never:
         raise RuntimeError("bug")
 
-    monkeypatch.setattr(actions, "post_groups", fail)
+    monkeypatch.setattr(posting, "post_groups", fail)
     with pytest.raises(RuntimeError, match="bug"):
         poster.post([fare(places, 1, "x")])
     monkeypatch.undo()

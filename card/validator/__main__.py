@@ -3,15 +3,18 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from card.chip import NoReader
 from card.credentials import CredentialRefused, TapKind, numbers
-from card.validator import contactless, scanner, speech
+from card.validator import contactless, scanner, service, speech, station
 from card.validator.gateway import CityRefused, CityUnreachable
 from card.validator.terminal import BATCH, NotEnrolled, Outcome, Terminal
 
@@ -93,6 +96,55 @@ def inspect(terminal: Terminal, given: argparse.Namespace) -> None:
         _facts(given, facts, f"{said}  {named}  {' '.join(held)}".rstrip())
 
 
+def run(terminal: Terminal, given: argparse.Namespace) -> None:
+    """Serve at a gate until told to stop: decide, poll, upload, renew."""
+    terminal.certificate  # noqa: B018  raises NotEnrolled before anything starts
+    stop = _stopped_by_signals()
+    if given.serial:
+        codes = scanner.device_lines(scanner.open_serial(given.serial, baud=given.baud), stop)
+    elif given.wedge:
+        codes = scanner.wedge_lines(scanner.open_wedge(given.wedge), stop)
+    else:
+        codes = scanner.device_lines(sys.stdin.fileno(), stop)
+    service.run(
+        given.home,
+        codes,
+        say=_speaker(given),
+        stop=stop,
+        kind=TapKind(given.kind) if given.kind else None,
+        hub=_address(given.hub) if given.hub else None,
+        poll_s=given.poll,
+        upload_s=given.upload_every,
+        log=_log,
+    )
+
+
+def hub(terminal: Terminal, given: argparse.Namespace) -> None:
+    """Let the gates of this station tell each other which codes were used."""
+    terminal.certificate  # noqa: B018  raises NotEnrolled before anything starts
+    host, port = _address(given.listen)
+    made, stop = station.Hub(given.home, host=host, port=port), _stopped_by_signals()
+    _log(f"station hub on port {made.port}")
+    made.serve(stop)
+
+
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return (host or port, int(port) if host else station.PORT)
+
+
+def _log(said: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {said}\n")
+    sys.stderr.flush()
+
+
 def upload(terminal: Terminal, given: argparse.Namespace) -> None:
     """Send what waits."""
     found = terminal.upload(batch=given.batch)
@@ -144,6 +196,17 @@ def _parser() -> argparse.ArgumentParser:
     sending = verb("upload", upload)
     sending.add_argument("--batch", type=int, default=BATCH, help=f"records a request (default {BATCH})")
     verb("status", status)
+    serving = verb("run", run)
+    source = serving.add_mutually_exclusive_group()
+    source.add_argument("--serial", type=Path, help="a serial scanner, as /dev/ttyACM0, instead of standard input")
+    source.add_argument("--wedge", type=Path, help="a scanner that types, as /dev/input/event3, instead of standard input")
+    serving.add_argument("--baud", type=int, default=115_200, help="of the serial scanner (default 115200)")
+    serving.add_argument("--kind", choices=[kind.value for kind in TapKind], help="what a tap is; else as the bundle says")
+    serving.add_argument("--hub", metavar="HOST[:PORT]", help="the station's hub")
+    serving.add_argument("--poll", type=float, default=service.POLL_S, help="seconds between polls (default 300)")
+    serving.add_argument("--upload-every", type=float, default=service.UPLOAD_S, help="seconds between uploads (default 15)")
+    joining = verb("hub", hub)
+    joining.add_argument("--listen", default=f"0.0.0.0:{station.PORT}", metavar="HOST:PORT", help="address to listen on")
     return parser
 
 

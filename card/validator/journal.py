@@ -93,7 +93,7 @@ class Journal:
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         """``durable=False`` leaves the flush to the disk to others: for what can be had again, as the neighbours' counters."""
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=False)  # one thread at a time
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")

@@ -185,7 +185,7 @@ class Terminal:
         ``on_passed`` hears of every card that passed, after its record is on the disk.
         """
         home.mkdir(parents=True, exist_ok=True)
-        self.home, self._clock_ms, self._on_passed = home, clock_ms, on_passed
+        self.home, self._clock_ms, self.on_passed = home, clock_ms, on_passed
         self._uptime = uptime or (system_uptime if clock_ms is device_ms else None)
         self.journal = Journal(home / "journal.sqlite")
         self._loaded: _Loaded | None = None
@@ -404,8 +404,8 @@ class Terminal:
             facts, passed = self._record(
                 shown, reason, raw=raw, asked=kind, loaded=loaded, device_at=device_at, skew_ms=skew_ms
             )
-        if passed is not None and self._on_passed is not None:
-            self._on_passed(passed)
+        if passed is not None and self.on_passed is not None:
+            self.on_passed(passed)
         return Outcome(**facts, took_us=(time.perf_counter_ns() - began) // 1000)
 
     def _able(self, loaded: _Loaded | None, device_at: int, skew_ms: int) -> _Loaded:

@@ -92,6 +92,7 @@ class SmallCity:
     repeated: int = 0
     lose_answers: int = 0  # how many uploads are stored and then left unanswered
     lose_renewals: int = 0
+    stop_id: str = "S1"
     certificate_life: timedelta = timedelta(days=90)
     address: str = ""
 
@@ -147,7 +148,7 @@ class SmallCity:
             terminal_id=terminal_id,
             operator_id="njmetro",
             city=CITY,
-            stop_id="S1",
+            stop_id=self.stop_id,
             line="1",
             key=key,
             now=datetime.now(UTC),

@@ -30,6 +30,7 @@ SIGNATURES_MAX: Final = 4
 HEADER_ALGORITHM: Final = 1
 HEADER_CRITICAL: Final = 2
 HEADER_KEY_ID: Final = 4
+HEADER_TYPE: Final = 16
 P256_COORDINATE_BYTES: Final = 32
 
 Sign1 = NewType("Sign1", bytes)
@@ -125,9 +126,10 @@ def signature_structure(protected: bytes, payload: bytes, external: bytes = b"")
     return wire.write(["Signature1", protected, external, payload])
 
 
-def sign(key: PrivateKey, payload: bytes, *, kid: bytes, external: bytes = b"") -> Sign1:
-    """``payload`` signed by ``key``, tagged, with algorithm and ``kid`` in the protected header."""
-    protected = wire.write({HEADER_ALGORITHM: int(algorithm_of(key)), HEADER_KEY_ID: kid})
+def sign(key: PrivateKey, payload: bytes, *, kid: bytes, external: bytes = b"", typ: str = "") -> Sign1:
+    """``payload`` signed by ``key``, tagged, with algorithm, ``kid`` and any ``typ`` (RFC 9596) in the protected header."""
+    headers: dict[int, object] = {HEADER_ALGORITHM: int(algorithm_of(key)), HEADER_KEY_ID: kid}
+    protected = wire.write({**headers, HEADER_TYPE: typ} if typ else headers)
     signature = raw_sign(key, signature_structure(protected, payload, external))
     return Sign1(wire.write(CBORTag(SIGN1_TAG, [protected, {}, payload, signature])))
 

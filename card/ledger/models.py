@@ -269,7 +269,8 @@ class EarmarkedPurse(Base):
 class LedgerSeal(Base):
     """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed.
 
-    ``records`` is the root over the accounts and refusals that were sealed with it, empty where there were none.
+    ``blocks`` are the roots of its blocks of 32 transfers, so that a proof need not read the whole batch. ``records`` is the
+    root over the accounts and refusals that were sealed with it, empty where there were none.
     """
 
     __tablename__ = "ledger_seal"
@@ -279,6 +280,7 @@ class LedgerSeal(Base):
     batch_no: Mapped[int] = mapped_column(BigInteger)
     root: Mapped[bytes]
     marks: Mapped[bytes]
+    blocks: Mapped[bytes]
     records: Mapped[bytes]
     sealed_at: Mapped[datetime]
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import cbor2
-from sqlalchemy import Row, and_, func, insert, or_, select, text
+from sqlalchemy import func, insert, or_, select, text, tuple_
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from app.kernel import signing
 from app.kernel.db import Json
@@ -34,7 +34,6 @@ from card.ledger.models import (
     LedgerRecord,
     LedgerSeal,
     RefusedTransfer,
-    TransferRow,
 )
 from card.ledger.notes import Checkpoint, Kind, VerifierKey
 from card.ledger.receipts import FORMAT
@@ -47,6 +46,8 @@ ACCOUNTS_WITHIN: Final = 2_000  # the same for accounts
 REFUSED_WITHIN: Final = timedelta(hours=1)  # the same for refusals
 STEP: Final = 500  # batches a transaction
 RECORDS: Final = 5_000  # accounts and refusals a transaction
+BLOCK: Final = 32  # transfers of a batch whose root is kept with the seal, so that a proof reads only them; a power of two
+HASH: Final = 32  # bytes
 MARK: Final = 4  # bytes kept of each transfer's hash
 EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -88,7 +89,8 @@ def origin(city_code: str) -> str:
     return f"ledger.citizen-card/{city_code}"
 
 
-def _microseconds(instant: datetime) -> int:
+def microseconds(instant: datetime) -> int:
+    """Microseconds since the epoch: how an instant is written where it is hashed."""
     return (instant - EPOCH) // timedelta(microseconds=1)
 
 
@@ -96,83 +98,61 @@ def _plain(details: Json | None) -> str:
     return json.dumps(details, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if details else ""
 
 
-def transfer_data(row: Row[*tuple[Any, ...]], suite: Suite) -> bytes:
+# What is hashed of a transfer, as the driver reads it: a line of ``TRANSFERS``.
+Facts = tuple[bytes, int, str | None, str | None, int, int, int, int | None, int | None, str, str | None, bytes | None, int]
+
+TRANSFERS: Final = """
+SELECT uuid_send(t.id), t.place, d.key, c.key, t.amount_minor, t.code,
+  (extract(epoch FROM t.event_at) * 1000000)::bigint, t.debit_after_minor, t.credit_after_minor, t.reference,
+  t.metadata::text, uuid_send(t.reverses), t.shard
+FROM card.transfer t
+  LEFT JOIN card.account d ON d.id = t.debit AND d.shard = t.shard
+  LEFT JOIN card.account c ON c.id = t.credit AND c.shard = t.shard
+WHERE t.place >= %(first)s AND t.place < %(after)s
+ORDER BY t.place
+"""
+
+
+def transfer_data(facts: Facts, suite: Suite) -> bytes:
     """The canonical bytes of a transfer: deterministic CBOR (RFC 8949 section 4.2) of all that is stored of it."""
+    id_, place, debit, credit, amount, code, event, debit_after, credit_after, reference, details, reverses, shard = facts
+    plain = _plain(json.loads(details)) if details else ""
+    sides = (debit, credit, amount, code, event, debit_after, credit_after)
     return cbor2.dumps(
-        [
-            suite.id,
-            row.id.bytes,
-            row.batch_no,
-            row.leaf,
-            row.debit_key,
-            row.credit_key,
-            row.amount_minor,
-            row.code,
-            _microseconds(row.event_at),
-            row.debit_after_minor,
-            row.credit_after_minor,
-            row.reference,
-            _plain(row.details),
-            row.reverses.bytes if row.reverses else None,
-            row.shard,
-        ],
-        canonical=True,
+        [suite.id, id_, batch_of(place), leaf_of(place), *sides, reference, plain, reverses, shard], canonical=True
     )
-
-
-@dataclass(slots=True)
-class _Row:
-    """A transfer as :func:`transfer_data` reads it."""
-
-    id: UUID
-    batch_no: int
-    leaf: int
-    shard: int
-    place: int
-    debit_key: str | None
-    credit_key: str | None
-    amount_minor: int
-    code: int
-    event_at: datetime
-    debit_after_minor: int | None
-    credit_after_minor: int | None
-    reference: str
-    details: Json | None
-    reverses: UUID | None
 
 
 def archived_data(row: Mapping[str, Any], suite: Suite = tree.INTERNATIONAL) -> bytes:
     """The canonical bytes of an archived transfer: the same that the sealer hashed when it was in the database."""
-    found = _Row(
-        id=UUID(row["id"]),
-        batch_no=batch_of(row["place"]),
-        leaf=leaf_of(row["place"]),
-        shard=row["shard"],
-        place=row["place"],
-        debit_key=row["debit_key"],
-        credit_key=row["credit_key"],
-        amount_minor=row["amount_minor"],
-        code=row["code"],
-        event_at=shelf.instant(row["event_at"]),
-        debit_after_minor=row["debit_after_minor"],
-        credit_after_minor=row["credit_after_minor"],
-        reference=row["reference"] or "",
-        details=json.loads(row["metadata"]) if row["metadata"] else None,
-        reverses=UUID(row["reverses"]) if row["reverses"] else None,
+    facts: Facts = (
+        UUID(row["id"]).bytes,
+        row["place"],
+        row["debit_key"],
+        row["credit_key"],
+        row["amount_minor"],
+        row["code"],
+        row["event_at"],
+        row["debit_after_minor"],
+        row["credit_after_minor"],
+        row["reference"] or "",
+        row["metadata"] or None,
+        UUID(row["reverses"]).bytes if row["reverses"] else None,
+        row["shard"],
     )
-    return transfer_data(cast("Any", found), suite)
+    return transfer_data(facts, suite)
 
 
 def account_data(row: AccountRow, suite: Suite) -> bytes:
     """The canonical bytes of an account."""
     facts = [row.id, row.key, row.kind, row.guarded, row.floor_minor, row.currency, row.ledger, row.shard]
-    return cbor2.dumps([suite.id, "account", *facts, _microseconds(row.opened_at)], canonical=True)
+    return cbor2.dumps([suite.id, "account", *facts, microseconds(row.opened_at)], canonical=True)
 
 
 def refusal_data(row: RefusedTransfer, suite: Suite) -> bytes:
     """The canonical bytes of a refusal."""
     facts = [row.id.bytes, row.debit, row.credit, row.amount_minor, row.code, row.refusal, row.reference, row.shard]
-    times = [_microseconds(row.event_at), _microseconds(row.refused_at)]
+    times = [microseconds(row.event_at), microseconds(row.refused_at)]
     reverses = row.reverses.bytes if row.reverses else None
     return cbor2.dumps([suite.id, "refusal", *facts, *times, _plain(row.details), reverses], canonical=True)
 
@@ -189,7 +169,7 @@ def batch_data(
     suite: Suite = tree.INTERNATIONAL,
 ) -> bytes:
     """The canonical bytes of a batch: a leaf of the tree. ``records`` is the root over what else was sealed with it, if any."""
-    facts = [batch_no, transfers, total_minor, _microseconds(posted_at), root, records, shard]
+    facts = [batch_no, transfers, total_minor, microseconds(posted_at), root, records, shard]
     return cbor2.dumps([suite.id, *facts], canonical=True)
 
 
@@ -206,37 +186,19 @@ def _leaf(batch: LedgerBatch, root: bytes, records: bytes, suite: Suite) -> byte
     )
 
 
+def _facts(session: Session, first: int, after: int) -> list[Facts]:
+    """The transfers from one place to before another, in the order of the books."""
+    found = session.connection().exec_driver_sql(TRANSFERS, {"first": first, "after": after})
+    return [tuple(row) for row in found]
+
+
 def _rows(session: Session, batches: list[int], suite: Suite) -> Iterator[tuple[int, list[bytes]]]:
     """The canonical transfers of each batch, in the order of ``batch_no``; a batch that lost all its transfers is left out."""
-    debit, credit = aliased(AccountRow), aliased(AccountRow)
-    query = (
-        select(
-            TransferRow.id,
-            TransferRow.batch_no,
-            TransferRow.leaf,
-            debit.key.label("debit_key"),
-            credit.key.label("credit_key"),
-            TransferRow.amount_minor,
-            TransferRow.code,
-            TransferRow.event_at,
-            TransferRow.debit_after_minor,
-            TransferRow.credit_after_minor,
-            TransferRow.reference,
-            TransferRow.details.label("details"),
-            TransferRow.reverses,
-            TransferRow.shard,
-        )
-        .outerjoin(debit, and_(debit.id == TransferRow.debit, debit.shard == TransferRow.shard))
-        .outerjoin(credit, and_(credit.id == TransferRow.credit, credit.shard == TransferRow.shard))
-        .where(
-            TransferRow.place >= place_of(min(batches), 0),
-            TransferRow.place < place_of(max(batches) + 1, 0),
-            TransferRow.batch_no.in_(batches),
-        )
-        .order_by(TransferRow.place)
-    )
-    for batch_no, rows in groupby(session.execute(query), key=lambda row: int(row.batch_no)):
-        yield batch_no, [transfer_data(row, suite) for row in rows]
+    wanted = set(batches)
+    facts = _facts(session, place_of(min(batches), 0), place_of(max(batches) + 1, 0))
+    for batch_no, rows in groupby(facts, key=lambda row: batch_of(row[1])):
+        if batch_no in wanted:
+            yield batch_no, [transfer_data(row, suite) for row in rows]
 
 
 def _batch(session: Session, batch_no: int, suite: Suite) -> list[bytes]:
@@ -244,6 +206,42 @@ def _batch(session: Session, batch_no: int, suite: Suite) -> list[bytes]:
     found = [data for _, rows in _rows(session, [batch_no], suite) for data in rows]
     archived = [archived_data(row, suite) for row in shelf.of_batch(session, batch_no)]
     return sorted([*found, *archived], key=lambda data: int(cbor2.loads(data)[3])) if archived else found
+
+
+def _within(session: Session, sealed: LedgerSeal, leaf: int, suite: Suite) -> tuple[bytes, list[bytes]]:
+    """A transfer's canonical bytes and its path to the root of its batch, by reading its block of the batch alone.
+
+    The roots of the blocks are kept with the seal, and a tree over blocks of a power of two is the tree over their leaves. A
+    batch of which a part is archived is read as a whole.
+    """
+    begin = leaf // BLOCK * BLOCK
+    facts = _facts(session, place_of(sealed.batch_no, begin), place_of(sealed.batch_no, begin + BLOCK))
+    data = [transfer_data(row, suite) for row in facts]
+    blocks = [sealed.blocks[at : at + HASH] for at in range(0, len(sealed.blocks), HASH)]
+    hashes = [tree.leaf_hash(one, suite) for one in data]
+    if leaf - begin < len(data) and blocks[begin // BLOCK] == tree.root(hashes, suite):
+        own = tree.path(hashes, leaf - begin, suite)
+        return data[leaf - begin], [*own, *tree.path(blocks, begin // BLOCK, suite)]
+    whole = _batch(session, sealed.batch_no, suite)
+    return whole[leaf], tree.path([tree.leaf_hash(one, suite) for one in whole], leaf, suite)
+
+
+def _stored_path(session: Session, position: int, size: int, suite: Suite) -> list[bytes]:
+    """The path of a batch in the tree of ``size``, its nodes read at once."""
+    wanted: list[tuple[int, int]] = []
+
+    def note(level: int, index: int) -> bytes:
+        wanted.append((level, index))
+        return b""
+
+    tree.stored_path(note, position, size, suite)
+    found = session.execute(
+        select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).where(
+            tuple_(LedgerNode.level, LedgerNode.index).in_(wanted)
+        )
+    )
+    nodes: dict[tuple[int, int], bytes] = {(level, index): kept for level, index, kept in found}
+    return tree.stored_path(lambda level, index: nodes[level, index], position, size, suite)
 
 
 def _fetch(session: Session) -> Fetch:
@@ -314,18 +312,20 @@ def seal(session: Session, *, key: Key | Sm2Key, city_code: str, now: datetime, 
     seals = []
     for position, batch in enumerate(batches, start=size):
         hashes = [tree.leaf_hash(data, suite) for data in leaves.get(batch.batch_no, [])]
-        root = tree.root(hashes, suite)
+        blocks = _blocks(hashes, suite)
+        root = tree.root([blocks[at : at + HASH] for at in range(0, len(blocks), HASH)], suite)
         with_it = _records_root(records, suite) if batch is batches[-1] else b""
         sealed = {
             "position": position,
             "batch_no": batch.batch_no,
             "root": root,
             "marks": b"".join(found[:MARK] for found in hashes),
+            "blocks": blocks,
             "records": with_it,
             "sealed_at": now,
         }
         seals.append(sealed)
-        _append(nodes, fetch, position, tree.leaf_hash(_leaf(batch, root, with_it, suite), suite), suite)
+        append(nodes, fetch, position, tree.leaf_hash(_leaf(batch, root, with_it, suite), suite), suite)
     session.execute(insert(LedgerSeal), seals)
     size += len(batches)
     if records:
@@ -339,10 +339,15 @@ def seal(session: Session, *, key: Key | Sm2Key, city_code: str, now: datetime, 
     session.execute(
         insert(LedgerNode), [{"level": level, "index": index, "hash": found} for (level, index), found in nodes.items()]
     )
-    checkpoint = Checkpoint(origin=signer.name, size=size, root=tree.subtree(fetch, 0, size, suite), time_us=_microseconds(now))
+    checkpoint = Checkpoint(origin=signer.name, size=size, root=tree.subtree(fetch, 0, size, suite), time_us=microseconds(now))
     note = notes.signed_note(checkpoint, key=signer, sign=key.sign)
     session.execute(insert(LedgerCheckpoint).values(size=size, suite=suite.id, root=checkpoint.root, note=note, signed_at=now))
     return len(batches)
+
+
+def _blocks(hashes: list[bytes], suite: Suite) -> bytes:
+    """The roots of a batch's blocks, one after another."""
+    return b"".join(tree.root(hashes[at : at + BLOCK], suite) for at in range(0, len(hashes), BLOCK))
 
 
 def _records_root(records: list[tuple[str, bytes]], suite: Suite) -> bytes:
@@ -383,7 +388,7 @@ def _newest_account(session: Session) -> int:
     return int(last.removeprefix("account:")) if last else 0
 
 
-def _append(nodes: dict[tuple[int, int], bytes], fetch: Fetch, position: int, leaf: bytes, suite: Suite) -> None:
+def append(nodes: dict[tuple[int, int], bytes], fetch: Fetch, position: int, leaf: bytes, suite: Suite) -> None:
     """Add a leaf to ``nodes`` with every full subtree that it completes."""
     level, index, found = 0, position, leaf
     nodes[level, index] = found
@@ -477,8 +482,7 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
     sealed, batch = found
     chosen = _best_checkpoint(session, sealed.position)
     suite = tree.SUITES[chosen.suite]
-    transfers = _batch(session, booking.batch_no, suite)
-    hashes = [tree.leaf_hash(data, suite) for data in transfers]
+    transfer, within = _within(session, sealed, booking.leaf, suite)
     added = cosignatures(session, chosen.size)
 
     def encoded(value: bytes) -> str:
@@ -486,12 +490,12 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
 
     return {
         "format": FORMAT,
-        "transfer": encoded(transfers[booking.leaf]),
+        "transfer": encoded(transfer),
         "transfer_index": booking.leaf,
-        "transfer_path": [encoded(sibling) for sibling in tree.path(hashes, booking.leaf, suite)],
+        "transfer_path": [encoded(sibling) for sibling in within],
         "batch": encoded(_leaf(batch, sealed.root, sealed.records, suite)),
         "batch_index": sealed.position,
-        "batch_path": [encoded(sibling) for sibling in tree.stored_path(_fetch(session), sealed.position, chosen.size, suite)],
+        "batch_path": [encoded(sibling) for sibling in _stored_path(session, sealed.position, chosen.size, suite)],
         "checkpoint": chosen.note + "".join(one.line for one in added),
         "cosigners": [one.key for one in added],
     }
@@ -527,14 +531,14 @@ def check_proofs(session: Session, *, key: VerifierKey | None = None) -> list[Fi
             present = tree.leaf_hash(_leaf(batch, sealed.root, sealed.records, suite), suite) if batch is not None else b""
             for place in range(newest + 1, sealed.position):  # a seal that is gone
                 findings.append(_finding(f"seal:{place}", b"", b""))
-                _append(nodes, lambda level, index: nodes[level, index], place, b"", suite)
+                append(nodes, lambda level, index: nodes[level, index], place, b"", suite)
                 sealed_at.append(EPOCH)
             kept = session.scalar(select(LedgerNode.hash).where(LedgerNode.level == 0, LedgerNode.index == sealed.position))
             if kept != present:
                 findings.append(_finding(f"batch:{sealed.batch_no}", kept or b"", present))
                 if batch is None:  # either of the two was changed
                     findings.append(_finding(f"seal:{sealed.position}", kept or b"", present))
-            _append(nodes, lambda level, index: nodes[level, index], sealed.position, present, suite)
+            append(nodes, lambda level, index: nodes[level, index], sealed.position, present, suite)
             sealed_at.append(sealed.sealed_at)
             newest = sealed.position
         session.expunge_all()
@@ -588,7 +592,7 @@ def _check_checkpoints(
             findings.append(_finding(subject, row.root, present))
         try:
             read = notes.read_note(row.note, key=key) if key is not None else notes.unverified(row.note)
-            if (read.size, read.root, read.time_us) != (row.size, row.root, _microseconds(row.signed_at)):
+            if (read.size, read.root, read.time_us) != (row.size, row.root, microseconds(row.signed_at)):
                 findings.append(_finding(subject, row.root, read.root))
             if key is not None and row.note != f"{read.text}\n{key.line(key.signature_in(row.note))}":
                 findings.append(Finding(kind=FindingKind.PROOF, subject=subject, expected="one signature", found=row.note))
@@ -609,7 +613,8 @@ def _compare(sealed: LedgerSeal, transfers: list[bytes], hashes: list[bytes], su
     if len(marks) == len(hashes):
         changed = [place for place, (mark, found) in enumerate(zip(marks, hashes, strict=True)) if mark != found[:MARK]]
     if tree.root(hashes, suite) == sealed.root:
-        return [_finding(f"seal:{sealed.position}", sealed.marks, b"")] if changed or len(marks) != len(hashes) else []
+        kept = not changed and len(marks) == len(hashes) and sealed.blocks == _blocks(hashes, suite)
+        return [] if kept else [_finding(f"seal:{sealed.position}", sealed.marks, b"")]
     if changed:
         return [
             _finding(f"transfer:{UUID(bytes=cbor2.loads(transfers[place])[1])}", marks[place], hashes[place][:MARK])

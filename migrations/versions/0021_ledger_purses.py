@@ -123,6 +123,7 @@ def upgrade() -> None:
     op.create_index("ix_ledger_record_position", "ledger_record", ["position", "leaf"], unique=True, schema="card")
     op.create_index("ix_refused_transfer_refused_at", "refused_transfer", ["refused_at"], schema="card")
     _seal_anew()
+    op.add_column("ledger_seal", sa.Column("blocks", sa.LargeBinary(), nullable=False), schema="card")
     op.add_column("ledger_seal", sa.Column("records", sa.LargeBinary(), nullable=False), schema="card")
     for role in (SEALER, REPORTS):
         op.execute(
@@ -168,6 +169,7 @@ def downgrade() -> None:
     _roles_of_people("'resident', 'officer', 'supervisor', 'operator', 'hospital', 'partner', 'administrator'")
     _seal_anew()
     op.drop_column("ledger_seal", "records", schema="card")
+    op.drop_column("ledger_seal", "blocks", schema="card")
     op.execute("DROP INDEX card.ix_refused_transfer_refused_at")
     for table in ("ledger_record", "ledger_check", "ledger_alarm", "partner_checkpoint", "ledger_cosignature"):
         op.drop_table(table, schema="card")

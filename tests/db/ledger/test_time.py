@@ -30,7 +30,6 @@ from card.ledger import (
     marks,
     proofs,
     shelf,
-    tree,
     verify,
 )
 
@@ -249,7 +248,7 @@ def test_a_month_leaves_with_its_proofs_and_every_answer_stays_the_same(
         assert ledger.check_proofs(session) == []
         assert ledger.check_archive(session, here) == []
         key = here.key(Purpose.CHECKPOINT)
-        public = tree.verifier_key(proofs.origin(here.code), key.public_bytes)
+        public = proofs.verifier_key(here.code, key).text
         for booking in before["bookings"]:  # type: ignore[attr-defined]
             receipt = json.loads(json.dumps(ledger.receipt(session, booking.transfer.id)))
             assert verify.verify(receipt, key=public)["transfer"] == str(booking.transfer.id)

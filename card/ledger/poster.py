@@ -60,6 +60,7 @@ class Poster:
         self._database = database
         self._wait_seconds = wait_seconds
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(maxsize=waiting)
+        self._last = 1  # callers in the batch before
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -104,20 +105,25 @@ class Poster:
                 return
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
-        """Wait for a first group, then for others until the batch is full or its time is up; whether this is the end."""
+        """Wait for a first group, then for as many as came last time, until the batch is full or its time is up.
+
+        Callers who wait for their answers come back together; one who is alone waits for nobody. Whether this is the end.
+        """
         first = self._queue.get()
         if first is None:
             return [], True
         batch, size, until = [first], len(first.group), time.monotonic() + self._wait_seconds
         while size < BATCH:
+            left = until - time.monotonic() if len(batch) < self._last else 0.0
             try:
-                following = self._queue.get(timeout=max(until - time.monotonic(), 0))
+                following = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
             except queue.Empty:
                 break
             if following is None:
                 return batch, True
             batch.append(following)
             size += len(following.group)
+        self._last = len(batch)
         return batch, False
 
     def _book(self, batch: list[_Waiting]) -> None:

@@ -21,7 +21,7 @@ from card.ledger import AccountId, Transfer, chart, posting
 from card.ledger.models import TransferRow
 from tests.unit.ledger import oracle
 
-EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "25"))
+EXAMPLES = int(os.environ.get("LEDGER_EXAMPLES", "40"))
 
 
 @contextmanager

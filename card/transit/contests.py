@@ -1,5 +1,6 @@
 """A rider objects to a charge in one step; a missing tap that is believed is put in place, marked, and the day priced again."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,12 +14,14 @@ from app.kernel import audit
 from app.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, msg
 from app.kernel.ids import new_id
 from card.fares import State, card_day
-from card.transit import charging, network, queries
+from card.transit import charging, explanations, network, queries
 from card.transit.models import ClaimedTap, Contest, TapRow
-from card.transit.rules import Liability
+from card.transit.rules import Liability, UnknownJourney
 
 USUAL_RIDE: Final = timedelta(minutes=30)  # where a claimed tap stands on the clock; the price does not depend on it
 WORDS_MAX: Final = 1000
+CITY: Final = "city:"  # in place of an operator: another city's charge
+ELSEWHERE: Final = "ride:"
 
 
 class ContestKind(StrEnum):
@@ -132,6 +135,49 @@ def contest(
     audit.record(session, actor=f"person:{holder_id}", action="journey.contest", subject=f"journey:{journey_id}", at=now)
     session.flush()
     return view(row)
+
+
+def contest_elsewhere(
+    session: Session, *, ride_id: UUID, holder_id: UUID, card_numbers: Sequence[str], words: str, now: datetime
+) -> ContestView:
+    """Object to a charge from another city, in words; this city's desk answers, and disputes it with the other where it must.
+
+    Raises ``UnknownJourney``, :class:`AlreadyContested`; ``Invalid`` without a word.
+    """
+    ride = explanations.ride_elsewhere(session, ride_id, card_numbers)
+    if ride is None:
+        raise UnknownJourney(str(ride_id))
+    if not words.strip():
+        raise Invalid("words", fields={"words": msg("Tell us what is wrong.")})
+    charging.lock_cards(session, [ride.card_number])
+    if any(one.state is ContestState.OPEN for one in contests_elsewhere(session, ride)):
+        raise AlreadyContested
+    row = Contest(
+        id=new_id(),
+        card_number=ride.card_number,
+        journey_key=f"{ELSEWHERE}{ride.id}",
+        holder_id=holder_id,
+        operator_id=f"{CITY}{ride.acquirer}",
+        kind=ContestKind.QUESTION.value,
+        claimed_stop="",
+        words=words.strip()[:WORDS_MAX],
+        state=ContestState.OPEN.value,
+        opened_at=now,
+        answer="",
+    )
+    session.add(row)
+    audit.record(session, actor=f"person:{holder_id}", action="ride.contest", subject=f"ride:{ride.id}", at=now)
+    session.flush()
+    return view(row)
+
+
+def contests_elsewhere(session: Session, ride: explanations.ForeignRide | None = None) -> list[ContestView]:
+    """Objections to charges from other cities (to ``ride``, or all): the open ones first, the newest first among them."""
+    query = select(Contest).where(Contest.operator_id.startswith(CITY)).limit(100)
+    if ride is not None:
+        query = query.where(Contest.card_number == ride.card_number, Contest.journey_key == f"{ELSEWHERE}{ride.id}")
+    rows = session.scalars(query.order_by(Contest.state != ContestState.OPEN.value, Contest.id.desc()))
+    return [view(row) for row in rows]
 
 
 def decide(

@@ -149,24 +149,57 @@ def owed() -> str:
     )
 
 
-@blueprint.get("/elsewhere/<uuid:ride_id>")
-@allow(Role.RESIDENT)
-def elsewhere(ride_id: UUID) -> str:
-    """Rides of one day in another city: one price, explained by the city where they were made."""
+def _elsewhere(ride_id: UUID, errors: dict[str, str] | None = None, status: int = 200) -> tuple[str, int]:
     with transaction() as session:
         numbers = [card.number for card in cards.cards_of(session, principal().person_id)]
         ride = transit.ride_elsewhere(session, ride_id, numbers)
-    if ride is None:
-        raise transit.UnknownJourney(str(ride_id))
+        if ride is None:
+            raise transit.UnknownJourney(str(ride_id))
+        asked = transit.contests_elsewhere(session, ride)
     explanation = ride.explanation or {}
-    return render_template(
+    page = render_template(
         "resident/journeys/elsewhere.html",
         ride=ride,
         city=words.CITY_NAMES.get(ride.acquirer, {"en": ride.acquirer, "zh_Hans_CN": ride.acquirer}),
         operator=explanation.get("operator"),
         journeys=words.told(explanation) if explanation else [],
         parts=[(moment(at), yuan(amount, sign=True)) for at, amount, _ in ride.parts],
+        asked=[(one, words.contest_state(one)) for one in asked],
+        can_ask=not any(one.state is transit.ContestState.OPEN for one in asked),
+        errors=errors or {},
     )
+    return page, status
+
+
+@blueprint.get("/elsewhere/<uuid:ride_id>")
+@allow(Role.RESIDENT)
+def elsewhere(ride_id: UUID) -> tuple[str, int]:
+    """Rides of one day in another city: one price, explained by the city where they were made."""
+    return _elsewhere(ride_id)
+
+
+@blueprint.post("/elsewhere/<uuid:ride_id>/contest")
+@allow(Role.RESIDENT)
+def contest_elsewhere(ride_id: UUID) -> tuple[str, int] | Response:
+    """Say that a charge from another city is wrong."""
+    try:
+        with transaction() as session:
+            holder = principal().person_id
+            transit.contest_elsewhere(
+                session,
+                ride_id=ride_id,
+                holder_id=holder,
+                card_numbers=[card.number for card in cards.cards_of(session, holder)],
+                words=request.form.get("words", ""),
+                now=clock.now(),
+            )
+    except Invalid as refusal:
+        return _elsewhere(ride_id, {field: translate(text) for field, text in refusal.fields.items()}, refusal.status)
+    except Conflict as refusal:
+        flash(translate(refusal.sentence), "error")
+    else:
+        flash(gettext("Sent to your city. The answer will stand on this page."), "success")
+    return redirect(url_for("journeys.elsewhere", ride_id=ride_id))
 
 
 @blueprint.get("/<uuid:journey_id>")

@@ -55,6 +55,7 @@ def index() -> str:
         cases = transit.fraud_cases(session)
         debts = transit.open_debts(session)
         exposure = transit.exposure(session, "issuer")
+        asked = transit.contests_elsewhere(session)
     return render_template(
         "staff/rides/index.html",
         cases=[(one, rides.case_state(one), numbers.masked(one.card_number), rides.case_reason(one)) for one in cases],
@@ -71,6 +72,15 @@ def index() -> str:
             for one in debts
         ],
         exposure=exposure,
+        asked=[
+            (
+                one,
+                words.contest_state(one),
+                words.city(one.operator_id.partition(":")[2]),
+                numbers.masked(one.card_number),
+            )
+            for one in asked
+        ],
         approver=_approver(),
     )
 
@@ -207,6 +217,30 @@ def ask_city(debt_id: UUID) -> Response:
             )
         flash(gettext("The other city has been asked."), "success")
         return redirect(url_for("staff_clearing.dispute", dispute_id=dispute_id))
+    except Refusal as refusal:
+        flash(_said(refusal), "error")
+    return redirect(url_for("staff_rides.index"))
+
+
+@blueprint.post("/questions/<uuid:contest_id>")
+@allow(*STAFF)
+def answer(contest_id: UUID) -> Response:
+    """Answer a rider who asked about a charge from another city."""
+    try:
+        with transaction() as session:
+            found = next((one for one in transit.contests_elsewhere(session) if one.id == contest_id), None)
+            if found is None:
+                raise transit.UnknownContest(str(contest_id))
+            transit.decide_contest(
+                session,
+                contest_id=contest_id,
+                operator_id=found.operator_id,
+                upheld=False,
+                answer=request.form.get("answer", ""),
+                by=principal().actor,
+                now=clock.now(),
+            )
+        flash(gettext("Answered. The rider sees it with the journey."), "success")
     except Refusal as refusal:
         flash(_said(refusal), "error")
     return redirect(url_for("staff_rides.index"))

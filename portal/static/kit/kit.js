@@ -48,3 +48,9 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.hidden = false
   button.addEventListener('click', () => window.print())
 }
+
+// Where the line of stops is longer than a phone is wide, the present stop is in sight.
+const present = document.querySelector('.city-line__stop--here')
+if (present && present.parentElement.scrollWidth > present.parentElement.clientWidth) {
+  present.parentElement.scrollLeft = present.offsetLeft - (present.parentElement.clientWidth - present.offsetWidth) / 2
+}

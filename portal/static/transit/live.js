@@ -1,7 +1,16 @@
 // Keep the list of taps fresh while somebody looks at it. Without this script the page has a link to load again.
 const live = document.querySelector('[data-live]');
+const pause = document.querySelector('[data-live-pause]');
+let paused = false;
+if (pause) {
+  pause.hidden = false;
+  pause.addEventListener('click', () => {
+    paused = !paused;
+    pause.setAttribute('aria-pressed', String(paused));
+  });
+}
 async function refresh() {
-  if (document.hidden || live.contains(document.activeElement)) return;
+  if (paused || document.hidden || live.contains(document.activeElement)) return;
   try {
     const answer = await fetch(location.href, { headers: { Accept: 'text/html' } });
     if (!answer.ok) return;

@@ -41,7 +41,9 @@ def deliver(city: Running, name: str) -> None:
             session.get_one(OutboxEvent, event.id).done_at = clock.now()
 
 
-def test_a_nanjing_senior_pays_half_at_home_and_six_yuan_in_suzhou(cities: dict[str, Running]) -> None:
+def test_a_nanjing_senior_pays_half_at_home_and_six_yuan_in_suzhou(  # noqa: PLR0915  one story
+    cities: dict[str, Running],
+) -> None:
     nanjing, suzhou = cities[NANJING], cities[SUZHOU]
     now = clock.now()
     earlier = now - timedelta(hours=3)
@@ -83,6 +85,17 @@ def test_a_nanjing_senior_pays_half_at_home_and_six_yuan_in_suzhou(cities: dict[
         assert [(tap["kind"], tap["stop"]) for tap in told["taps"]] == [("entry", "sz-mudu"), ("exit", "sz-nanshijie")]
         assert ride.explanation["stops"]["sz-mudu"] == {"en": "Mudu", "zh_Hans_CN": "木渎"}
         assert transit.ride_elsewhere(session, ride.id, ["3132010000000000000"]) is None, "only its holder sees it"
+        mine: dict = {"ride_id": ride.id, "holder_id": rider.holder_id, "card_numbers": [rider.number], "now": now}
+        asked = transit.contest_elsewhere(session, words="I was at home.", **mine)
+        with pytest.raises(transit.AlreadyContested):
+            transit.contest_elsewhere(session, words="Again.", **mine)
+        with pytest.raises(transit.UnknownJourney):
+            transit.contest_elsewhere(session, words="Not mine.", **{**mine, "card_numbers": ["3132010000000000000"]})
+        assert [one.id for one in transit.contests_elsewhere(session, ride)] == [asked.id]
+        answered = transit.decide_contest(
+            session, contest_id=asked.id, operator_id="city:320500", upheld=False, answer="Asked.", by="person:a", now=now
+        )
+        assert answered.state is transit.ContestState.REJECTED
     # The same claim again gets the same answer and moves nothing; another under its id is a conflict.
     again = partners.send(suzhou.database, NANJING, "POST", "/api/federation/presentments", claim)
     assert again["outcome"] == "debited"

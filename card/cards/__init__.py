@@ -42,6 +42,7 @@ from card.cards.queries import (
     live_card,
 )
 from card.cards.rules import (
+    KIOSK_LIFE,
     PRINTED_LIFE,
     RESIDENT_REASONS,
     AlreadyHasCard,
@@ -57,6 +58,7 @@ from card.cards.rules import (
 )
 
 __all__ = [
+    "KIOSK_LIFE",
     "PRINTED_LIFE",
     "RESIDENT_REASONS",
     "AlreadyHasCard",

@@ -437,15 +437,17 @@ def _key_context(device_id: UUID) -> str:
     return f"card.card_device.private_sealed:{device_id}"
 
 
-def one_layer(session: Session, *, card_id: UUID, use: Use, now: datetime) -> str:
+def one_layer(session: Session, *, card_id: UUID, use: Use, now: datetime, by: str = "system") -> str:
     """The text of a one-layer QR: ``KIOSK`` (five minutes, for a feature phone too) or ``PRINTED`` (for desks and inspection).
 
-    Raises ``UnknownCard`` and ``CardNotActive``.
+    A ``KIOSK`` code opens each gate once and can be copied meanwhile, so who made it is on record. Raises ``UnknownCard`` and
+    ``CardNotActive``.
     """
-    assert use is not Use.PHONE, "a phone's credential names its key"
+    assert use in (Use.KIOSK, Use.PRINTED), "a phone's or chip's credential names its key"
     card = row_for_update(session, card_id)
     life = KIOSK_LIFE if use is Use.KIOSK else PRINTED_LIFE
     signed, _ = _sign(session, card, now=now, life=life, use=use, status_index=card.status_index)
+    audit.record(session, actor=by, action=f"card.{use.name.lower()}-code", subject=f"card:{card_id}", at=now)
     return to_text(present(signed))
 
 

@@ -1,8 +1,9 @@
 """The phone is a card: its own key, its own codes, with the network off, in a real browser."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import BytesIO
+from uuid import UUID
 
 import pytest
 import zxingcpp
@@ -109,3 +110,70 @@ def test_a_blocked_card_leaves_the_phone_at_the_next_contact(city: City, visit: 
     expect(
         page.get_by_text("You do not have an active card.").or_(page.get_by_text("Let this phone be your card"))
     ).to_be_visible()
+
+
+def bound(city: City, visit: Callable[..., Page], person_id: UUID, *, clock_at: datetime | None = None) -> Page:
+    """A phone that is the card of ``person_id``, its service worker in place."""
+    page = visit(size="phone", language="en", person_id=person_id)
+    if clock_at is not None:
+        page.clock.install(time=clock_at)
+    page.goto("/me/card/phone")
+    page.get_by_role("button", name="Use this phone as my card").click()
+    expect(page.get_by_text("Works without a network until")).to_be_visible()
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    return page
+
+
+def test_the_phone_is_the_card_for_thirty_days_without_a_network_and_not_longer(city: City, visit: Callable[..., Page]) -> None:
+    person_id = new_person(city.database, Role.RESIDENT)
+    begun = clock.now()
+    with city.database.transaction() as session:
+        cards.issue(session, holder_id=person_id, now=begun)
+    page = bound(city, visit, person_id, clock_at=begun)
+    page.context.set_offline(True)
+    counters = [scanned(city, page).counter]
+    for days in (1, 15, 29.9):
+        page.clock.set_system_time(begun + timedelta(days=days))
+        page.reload()
+        expect(page.get_by_text("Works without a network until")).to_be_visible()
+        seen = scanned(city, page, later=timedelta(days=days))
+        counters.append(seen.counter)
+    assert counters == sorted(set(counters)), "each code is a new one"
+    picture(page, "phone on day 30")
+
+    page.clock.set_system_time(begun + timedelta(days=30, minutes=5))
+    page.reload()
+    expect(page.get_by_text("This phone was without a network for too long.")).to_be_visible()
+    expect(page.locator("svg.card-code__qr")).to_be_hidden()
+    assert_accessible(page)
+    picture(page, "phone after day 30")
+
+    page.clock.set_system_time(clock.now())
+    page.context.set_offline(False)
+    page.reload()
+    expect(page.get_by_text("Works without a network until")).to_be_visible()
+    assert scanned(city, page).counter > counters[-1], "back in the network it is the card again"
+
+
+def test_a_lost_phone_is_blocked_from_another_device_and_the_person_is_not(city: City, visit: Callable[..., Page]) -> None:
+    person_id = new_person(city.database, Role.RESIDENT)
+    with city.database.transaction() as session:
+        card = cards.issue(session, holder_id=person_id, now=clock.now())
+    lost = bound(city, visit, person_id)
+    index = scanned(city, lost).static.status_index
+    lost.context.set_offline(True)
+
+    desk = visit(size="desktop", language="en", person_id=person_id)
+    desk.goto("/me/card")
+    picture(desk, "card page with a phone")
+    desk.get_by_role("button", name="I lost this phone: block it").click()
+    expect(desk.get_by_text("Your card stays good: use it on another phone.")).to_be_visible()
+    here = scanned(city, desk).static.status_index  # the code on the page itself
+    fresh = bound(city, visit, person_id)
+    there = scanned(city, fresh).static.status_index
+    with city.database.transaction() as session:
+        cards.publish_deny_list(session, now=clock.now())
+        denied = cards.deny_current(session)
+        assert [one in denied for one in (index, here, there, card.status_index)] == [True, False, False, False]
+        assert cards.get(session, card.id).status is cards.Status.ACTIVE
+    assert scanned(city, lost).static.status_index == index, "offline it still shows a code, and gates refuse it"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlencode
 
-from flask import Flask, Response, current_app, request, url_for
+from flask import Flask, Response, current_app, jsonify, request, url_for
 
 from app.web.auth import Principal, principal_or_none
 from app.web.db import settings
-from app.web.i18n import DEFAULT, language
+from app.web.i18n import DEFAULT, language, translate
 from portal.kit import navigation
 
 TEXT_COOKIE: Final = "text"
@@ -48,6 +48,23 @@ def same_page(**changes: str) -> str:
 def city_name() -> str:
     """The city's name in the page's language."""
     return settings().city_name_zh if language() == DEFAULT else settings().city_name_en
+
+
+def manifest(short_name: str, *, start: str, scope: str = "/") -> Response:
+    """A web app manifest (W3C) of this city that opens at ``start``; ``short_name`` is what stands under the icon."""
+    answer = jsonify(
+        name=translate("%(city)s Citizen Card", city=city_name()),
+        short_name=short_name,
+        id=start,
+        start_url=start,
+        scope=scope,
+        display="standalone",
+        background_color="#f7f5f0",
+        theme_color="#0c4a4e",
+        icons=[{"src": asset(f"kit/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"} for size in (192, 512)],
+    )
+    answer.content_type = "application/manifest+json"
+    return answer
 
 
 def who() -> Principal | None:

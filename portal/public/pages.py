@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, Response, render_template
 
 from app.kernel.errors import NotFound, msg
 from app.web.auth import public
@@ -140,17 +140,4 @@ def _icon(size: int) -> dict[str, str]:
 @public
 def manifest() -> Response:
     """What a phone needs to put the portal on its home screen."""
-    answer = jsonify(
-        name=translate("%(city)s Citizen Card", city=display.city_name()),
-        short_name=translate("Citizen Card"),
-        start_url="/",
-        display="standalone",
-        background_color="#f7f5f0",
-        theme_color="#0c4a4e",
-        icons=[
-            {"src": display.asset(f"kit/icon-{size}.png"), "sizes": f"{size}x{size}", "type": "image/png"}
-            for size in (192, 512)
-        ],
-    )
-    answer.content_type = "application/manifest+json"
-    return answer
+    return display.manifest(translate("Citizen Card"), start="/")

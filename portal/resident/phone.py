@@ -3,12 +3,13 @@
 import hashlib
 from typing import Final
 
-from flask import Blueprint, Response, jsonify, make_response, render_template, request
+from flask import Blueprint, Response, jsonify, make_response, render_template, request, url_for
 from pydantic import BaseModel, Field
 
 from app.kernel import clock
 from app.web.auth import Role, allow, principal, public
 from app.web.db import transaction
+from app.web.i18n import translate
 from card import cards
 from card.credentials import from_base64url, key_id, to_base64url
 from portal.kit import display
@@ -96,3 +97,10 @@ def worker() -> Response:
     answer = make_response(render_template("resident/card/sw.js", files=files, version=version))
     answer.content_type = "text/javascript; charset=utf-8"
     return answer
+
+
+@blueprint.get("/app.webmanifest")
+@public
+def manifest() -> Response:
+    """What a phone needs to install the card: it opens where the service worker answers, so without a network too."""
+    return display.manifest(translate("My card"), start=url_for("phone.show"), scope=f"{url_for('card.show')}/")

@@ -42,8 +42,8 @@ AUDIENCES: dict[str, tuple[Caller, frozenset[Role] | None]] = {
 }
 # What everybody who signs in has, staff as well.
 EVERYBODYS = ("/me/messages", "/me/payments", "/me/security")
-# Scripts that a browser fetches by itself, without a session; they hold nothing of anybody.
-SCRIPTS = {"/me/card/sw.js", "/operator/inspect/sw.js"}
+# Scripts and the manifest that a browser fetches by itself, without a session; they hold nothing of anybody.
+SCRIPTS = {"/me/card/sw.js", "/me/card/app.webmanifest", "/operator/inspect/sw.js"}
 # The only addresses of machines that ask for no proof: each carries its own, or is public by its standard.
 OPEN_TO_MACHINES = {
     "/api/federation/fetch",  # OpenID Federation 1.0, 8.1

@@ -1,5 +1,6 @@
 """The phone is a card: its own key, its own codes, with the network off, in a real browser."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -177,3 +178,19 @@ def test_a_lost_phone_is_blocked_from_another_device_and_the_person_is_not(city:
         assert [one in denied for one in (index, here, there, card.status_index)] == [True, False, False, False]
         assert cards.get(session, card.id).status is cards.Status.ACTIVE
     assert scanned(city, lost).static.status_index == index, "offline it still shows a code, and gates refuse it"
+
+
+def test_the_card_installs_as_an_app_that_opens_without_a_network(city: City, visit: Callable[..., Page]) -> None:
+    person_id = new_person(city.database, Role.RESIDENT)
+    with city.database.transaction() as session:
+        cards.issue(session, holder_id=person_id, now=clock.now())
+    page = bound(city, visit, person_id)
+    browser = page.context.new_cdp_session(page)
+    manifest = json.loads(browser.send("Page.getAppManifest")["data"])
+    assert (manifest["start_url"], manifest["scope"], manifest["display"]) == ("/me/card/phone", "/me/card/", "standalone")
+    troubles = [one["errorId"] for one in browser.send("Page.getInstallabilityErrors")["installabilityErrors"]]
+    assert set(troubles) <= {"in-incognito"}, "a test's window is a private one; nothing else is in the way"
+    page.context.set_offline(True)
+    page.goto(manifest["start_url"])
+    expect(page.get_by_text("Works without a network until")).to_be_visible()
+    assert scanned(city, page).counter > 1

@@ -39,6 +39,11 @@ chaos: .venv/dev ## hurt a city for a quarter of an hour: SEED=… repeats it, S
 	@CHAOS_STEP=1 $(BIN)/pytest -q tests/chaos/test_wire.py
 	@$(PY) -m tests.chaos --strikes $(or $(STRIKES),270) $(if $(SEED),--seed $(SEED))
 
+.PHONY: big
+big: .venv/dev   ## the same questions to archived months, put to Spark (installs it; needs Java 17)
+	@$(BIN)/pip install -q "pyspark>=4"
+	@$(BIN)/pytest -W default tests/db/ledger/test_engines.py
+
 bench: .venv/dev ## measure, side by side, into benchmarks/RESULTS.md
 	@$(BIN)/python -m benchmarks
 

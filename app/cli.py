@@ -12,12 +12,13 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from app import logins, migrate, reference, wiring
-from app.kernel import clock, outbox
+from app.kernel import city, clock, outbox
 from app.kernel.db import Database, Right
 from app.kernel.settings import Settings
 from app.web.oauth.cli import group as clients
 from card import ledger
 from card.cards.cli import group as cards
+from card.ledger.cli import group as books
 from card.partners.cli import federation
 from card.transit.cli import COMMANDS as TRANSIT_COMMANDS
 from services.payments.cli import group as payments
@@ -67,6 +68,7 @@ def check_books_command() -> None:
     with database.transaction() as session:
         report = ledger.check_books(session)
         report.findings.extend(ledger.check_proofs(session, key=ledger.checkpoint_verifier(settings)))
+        report.findings.extend(ledger.check_archive(session, city.city_from(settings)))
     database.close()
     for finding in report.findings:
         click.echo(f"{finding.kind.value}: {finding.subject}: expected {finding.expected}, found {finding.found}", err=True)
@@ -121,6 +123,7 @@ def install(app: Flask) -> None:
     app.cli.add_command(check_books_command)
     app.cli.add_command(logins_command)
     app.cli.add_command(reference_command)
+    app.cli.add_command(books)
     app.cli.add_command(federation)
     app.cli.add_command(cards)
     for transit_command in TRANSIT_COMMANDS:

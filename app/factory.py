@@ -38,6 +38,7 @@ from portal.resident import journeys as journeys_screen
 from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
 from portal.resident import security as security_screen
+from portal.resident import statements as resident_statements
 from portal.staff import cards as staff_cards
 from portal.staff import cases, hub
 from portal.staff import clearing as staff_clearing
@@ -47,6 +48,7 @@ from portal.staff import ledger as staff_ledger
 from portal.staff import payment_runs as staff_payment_runs
 from portal.staff import people as staff_people
 from portal.staff import rides as staff_rides
+from portal.staff import statements as staff_statements
 from services import documents, messages, payments
 from services.payments import api as payments_api
 
@@ -103,7 +105,17 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_api(health_api.federation)
         app.register_api(health_api.hospitals)
         app.register_api(purchases_api.blueprint)
-        for screen in (home, resident_card, phone, top_up, payments_screen, data_screen, staff_people, staff_cards):
+        for screen in (
+            home,
+            resident_card,
+            resident_statements,
+            phone,
+            top_up,
+            payments_screen,
+            data_screen,
+            staff_people,
+            staff_cards,
+        ):
             app.register_blueprint(screen.blueprint)
         app.register_blueprint(inspect.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
@@ -113,7 +125,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
-    for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger):
+    for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger, staff_statements):
         app.register_blueprint(shared.blueprint)
     app.register_blueprint(staff_clearing.blueprint)
     if settings.is_hub:

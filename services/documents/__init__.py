@@ -1,7 +1,7 @@
 """Papers that residents hand in once and use again, and certificates that anybody can verify, also without a network."""
 
 from services.documents.actions import issue, read, store, withdraw
-from services.documents.gateway import equip
+from services.documents.gateway import equip, set_sheet
 from services.documents.queries import (
     CertificateView,
     DocumentView,
@@ -22,12 +22,15 @@ from services.documents.queries import (
 from services.documents.rules import (
     UPLOAD_BYTES_MAX,
     Both,
+    Column,
     FileKindRefused,
     FileTooLarge,
     FileUnreadable,
     FontsMissing,
     Letter,
     NoSuchDocument,
+    Sheet,
+    SheetTable,
     Standing,
 )
 
@@ -35,6 +38,7 @@ __all__ = [
     "UPLOAD_BYTES_MAX",
     "Both",
     "CertificateView",
+    "Column",
     "DocumentView",
     "FileKindRefused",
     "FileTooLarge",
@@ -43,6 +47,8 @@ __all__ = [
     "Letter",
     "Look",
     "NoSuchDocument",
+    "Sheet",
+    "SheetTable",
     "Standing",
     "Verification",
     "certificate_about",
@@ -55,6 +61,7 @@ __all__ = [
     "papers",
     "read",
     "root_certificate",
+    "set_sheet",
     "store",
     "token_keys",
     "verify_file",

@@ -34,11 +34,12 @@ from app.kernel.clock import local
 from app.kernel.db import Database
 from app.kernel.settings import Settings
 from app.kernel.signing import Purpose
-from services.documents.rules import FileUnreadable, FontsMissing, Letter, MediaType, NoSuchDocument
+from services.documents.rules import FileUnreadable, FontsMissing, Letter, MediaType, NoSuchDocument, Sheet
 
 INFO: Final = "documents.desk"
 FONTS: Final = Path(__file__).parent / "fonts"
 TEMPLATE: Final = Path(__file__).parent / "letter.typ"
+SHEET: Final = Path(__file__).parent / "sheet.typ"
 PIXELS_MAX: Final = 60_000_000
 ROOT_YEARS: Final = 20
 SEAL_YEARS: Final = 5
@@ -166,6 +167,43 @@ def press(desk: Desk, letter: Letter, *, number: str, address: str, qr_text: str
         sys_inputs={"letter": json.dumps(content, ensure_ascii=False), "code": code(qr_text).decode()},
         pdf_standards="a-2b",
         timestamp=int(issued_at.timestamp()),
+    )
+    assert isinstance(made, bytes)
+    return made
+
+
+def set_sheet(session: Session, sheet: Sheet, *, at: datetime) -> bytes:
+    """Set a sheet as PDF/A-2b. Raises :class:`FontsMissing` before anything would be printed as empty boxes."""
+    if not any(FONTS.glob("*.ttf")):
+        raise FontsMissing(str(FONTS))
+    desk = desk_of(session)
+    content = {
+        "city": {"en": f"City of {desk.city_en}", "zh": desk.city_zh},
+        "demonstration": desk.demonstration,
+        "number": sheet.number,
+        "title": _both(sheet.title),
+        "facts": [{"name": _both(name), "value": value} for name, value in sheet.facts],
+        "tables": [
+            {
+                "title": _both(table.title) if table.title else None,
+                "columns": [
+                    {"name": _both(column.name), "right": column.right, "wide": column.wide} for column in table.columns
+                ],
+                "rows": table.rows,
+            }
+            for table in sheet.tables
+        ],
+        "note": _both(sheet.note) if sheet.note else None,
+    }
+    made = typst.compile(
+        SHEET,
+        root=SHEET.parent,
+        font_paths=[FONTS],
+        ignore_system_fonts=True,
+        format="pdf",
+        sys_inputs={"sheet": json.dumps(content, ensure_ascii=False)},
+        pdf_standards="a-2b",
+        timestamp=int(at.timestamp()),
     )
     assert isinstance(made, bytes)
     return made

@@ -87,6 +87,35 @@ class Both:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Column:
+    """A column of a sheet: its heading, whether its cells stand right (amounts), whether it takes what width is left."""
+
+    name: Both
+    right: bool = False
+    wide: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetTable:
+    """A table of a sheet: each row has a text for every column."""
+
+    columns: tuple[Column, ...]
+    rows: list[tuple[str, ...]]
+    title: Both | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """A statement or report of many pages: a number, facts, tables, a note. No seal: who doubts it asks the city."""
+
+    number: str
+    title: Both
+    facts: tuple[tuple[Both, str], ...]
+    tables: tuple[SheetTable, ...]
+    note: Both | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Letter:
     """What a certificate says: title, the sentence that decides, facts as a table, reasons, and what can be done about it."""
 

@@ -11,7 +11,7 @@ from card.ledger import AccountId
 from portal.kit import books, statements
 
 blueprint = Blueprint("staff_statements", __name__, url_prefix="/staff/ledger")
-STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR)
+STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR)
 
 
 @blueprint.get("/account/<int:account_id>/statement/file")

@@ -266,14 +266,38 @@ def send_all(of: City, waiting: Sequence[Batch], *, connections: int) -> float:
     return time.perf_counter() - began
 
 
+def granian(target: str, *, port: int, workers: int, threads: int) -> tuple[str, ...]:
+    """The command of a web server."""
+    return (
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)),
+        *("--workers", str(workers), "--blocking-threads", str(threads), "--log-level", "warning", target),
+    )
+
+
+@contextmanager
+def program(of: City, target: str, *, port: int) -> Iterator[None]:
+    """Another application behind a web server of the same make, for comparison."""
+    command = granian(target, port=port, workers=1, threads=2)
+    environment = {**os.environ, "DATABASE_URL": of.owner_url}
+    started = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+    try:
+        for _ in range(150):
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/", trust_env=False)
+                break
+            except httpx.HTTPError:
+                time.sleep(0.2)
+        yield
+    finally:
+        started.terminate()
+        started.wait(10)
+
+
 @contextmanager
 def serving(of: City, *, workers: int, threads: int) -> Iterator[City]:
     """The city's web server (granian) and worker as processes of their own."""
     environment = {**os.environ, **environment_of(of.settings), "FLASK_APP": "wsgi", "RATELIMIT_ENABLED": "0"}
-    web = (
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(of.port)),
-        *("--workers", str(workers), "--blocking-threads", str(threads), "--log-level", "warning", "wsgi:application"),
-    )
+    web = granian("wsgi:application", port=of.port, workers=workers, threads=threads)
     worker = (sys.executable, "-m", "flask", "worker")
     log = (of.settings.data_dir / "programs.log").open("ab")
     started = [

@@ -36,7 +36,7 @@ from card.ledger.alarming import (
 from card.ledger.archive import ArchiveDamaged, MonthMoved, MonthNotSealed, MonthTooYoung, check_archive
 from card.ledger.checks import check_books
 from card.ledger.notes import Checkpoint, Kind, VerifierKey, cosignature, read_note
-from card.ledger.opening import open_accounts
+from card.ledger.opening import open_accounts, void_holds
 from card.ledger.pages import BadCursor, Period, balance_at, period, statement
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
 from card.ledger.posting import post, post_all, post_groups
@@ -253,5 +253,6 @@ __all__ = [
     "trial_balance",
     "verify_receipt",
     "void_hold",
+    "void_holds",
     "witness",
 ]

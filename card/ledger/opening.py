@@ -1,14 +1,16 @@
-"""Many accounts at once: the ids of those that are open in one statement, the rest opened in another."""
+"""Many at once: the ids of accounts, the rest opened in one statement; the holds of a batch, voided where there are any."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, any_, bindparam, func, insert, select
+from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, func, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from card.ledger.models import AccountBalance, AccountRow
-from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec
+from card.ledger.actions import void_hold
+from card.ledger.models import AccountBalance, AccountRow, HoldRow
+from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec, HoldState
 
 
 def open_accounts(session: Session, specs: Iterable[AccountSpec], *, now: datetime) -> dict[str, AccountId]:
@@ -64,3 +66,16 @@ def _open(session: Session, keys: Iterable[str]) -> dict[str, AccountId]:
     wanted = bindparam(None, sorted(keys), type_=ARRAY(Text()))
     rows = session.execute(select(AccountRow.key, AccountRow.id).where(AccountRow.key == any_(wanted)))
     return {row.key: AccountId(row.id) for row in rows}
+
+
+def void_holds(session: Session, ids: Callable[[], Iterable[UUID]], *, now: datetime) -> int:
+    """Give back those of ``ids`` that are pending holds; how many. ``ids`` is only called where any hold is pending at all."""
+    pending = HoldRow.state == HoldState.PENDING.value
+    if session.scalar(select(HoldRow.id).where(pending).limit(1)) is None:
+        return 0
+    wanted = bindparam(None, sorted(set(ids())), type_=ARRAY(Uuid()))
+    found = session.scalars(select(HoldRow.id).where(HoldRow.id == any_(wanted), pending).order_by(HoldRow.debit, HoldRow.id))
+    held = found.all()
+    for hold_id in held:
+        void_hold(session, hold_id=hold_id, now=now)
+    return len(held)

@@ -17,9 +17,9 @@ from app.web.auth import Caller, Principal, machine, partner_city, principal, pu
 from app.web.db import transaction
 from app.web.security import limiter
 from card import credentials
-from card.credentials import CredentialRefused
+from card.credentials import CredentialRefused, Reason, TapKind
 from card.fares import card_day
-from card.transit import ingestion, presentments, queries, terminals
+from card.transit import authorisation, ingestion, presentments, queries, terminals
 from card.transit.queries import JourneyView, PostingView
 from card.transit.rules import Liability, TerminalProofRefused
 
@@ -27,6 +27,7 @@ TAG: Final = Tag(name="transit", description="Terminals, taps, journeys, operato
 blueprint = APIBlueprint("transit", __name__, abp_tags=[TAG])
 
 CBOR: Final = "application/cbor"
+REPEATABLE: Final = frozenset({"transit.authorise"})  # the same request gets the same answer
 EXPLANATION_MAX: Final = 262_144
 CARD_NUMBER: Final = r"^31\d{17}$"
 
@@ -124,6 +125,7 @@ def authenticate() -> Principal:
                 path=request.full_path.rstrip("?"),
                 body=request.get_data(),
                 now=clock.now(),
+                once=request.endpoint not in REPEATABLE,
             )
         except CredentialRefused as refusal:
             raise TerminalProofRefused(refusal.detail, reason=refusal.reason.value) from refusal
@@ -199,6 +201,21 @@ def taps() -> Response:
             if last or not isinstance(getattr(error, "orig", error), DeadlockDetected):
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+@blueprint.post("/api/transit/authorise", summary="Ask before opening")
+@terminal
+def authorise() -> Response:
+    """For a gate that is online. CBOR ``{qr, kind}``; the answer ``{approved, code, held_minor, until}`` (unix seconds)."""
+    asked = credentials.cbor.read(request.get_data())
+    qr, kind = credentials.cbor.field(asked, "qr", bytes), credentials.cbor.field(asked, "kind", str)
+    if kind not in set(TapKind):
+        raise CredentialRefused(Reason.MALFORMED, "kind")
+    with transaction() as session:
+        found = authorisation.authorise(session, terminal_id=UUID(principal().id), kind=TapKind(kind), qr=qr, now=clock.now())
+    until = int(found.until.timestamp()) if found.until else 0
+    answer = {"approved": found.approved, "code": found.code, "held_minor": found.held_minor, "until": until}
+    return Response(credentials.cbor.write(answer), content_type=CBOR)
 
 
 def _receive() -> credentials.Receipt:

@@ -8,13 +8,10 @@ its taps, and taps, journeys, postings and transfers are written with one statem
 """
 
 import hashlib
-import json
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -27,12 +24,11 @@ from app.kernel import outbox
 from app.kernel.city import city_of
 from app.kernel.db import Json
 from app.kernel.ids import new_id
-from card import cards, credentials, fares, partners
+from card import cards, credentials, fares, ledger
 from card.credentials import (
     TAP_USES,
     CredentialRefused,
     Decision,
-    KeyRing,
     Presentation,
     Reason,
     Receipt,
@@ -42,7 +38,7 @@ from card.credentials import (
     Unreadable,
     Verifier,
 )
-from card.transit import bulk, charging, fraud, risk
+from card.transit import authorisation, bulk, charging, evidence, fraud, risk
 from card.transit.charging import Arrived
 from card.transit.models import TapAlarm, TapUpload, TerminalBoot, TerminalRow
 from card.transit.rules import SKEW_MAX, Liability, LiabilityReason, OtherTerminal, Reach, Ruling, ruling
@@ -58,7 +54,6 @@ UNKNOWN_CARD: Final = "unknown-card"
 OTHER_CARD: Final = "other-card"
 WRONG_CLOCK: Final = "clock"
 SKEW_MAX_MS: Final = int(SKEW_MAX.total_seconds() * 1000)
-REMEMBERED: Final = 16_384  # static parts whose city's signature held, each under a kilobyte, for each thread that verifies
 
 GOOD: Final = Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.NOT_DENIED, deadline=None)
 
@@ -102,7 +97,7 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
     named, records = credentials.read_batch(body)
     if named != str(terminal_id):
         raise OtherTerminal(named)
-    verifier = _verifier(partners.issuer_keys(session))
+    verifier = evidence.verifier_of(session)
     terminal = session.scalars(
         select(TerminalRow).where(TerminalRow.id == terminal_id).with_for_update(key_share=True)
     ).one()  # one batch of a terminal at a time
@@ -134,6 +129,7 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
     for one in fresh.values():
         if one.verdict == Reason.CODE_TOO_OLD:
             fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
+    ledger.void_holds(session, lambda: [authorisation.hold_id(one.shown) for one in fresh.values() if one.shown], now=now)
     charging.price(session, _arrived(terminal, fresh.values()), now=now)
     reached = _reach(session, terminal_id, (record.tap for record in records if isinstance(record, Received)))
     return Receipt(
@@ -141,19 +137,6 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
         gaps={boot: list(reach.gaps) for boot, reach in reached.items() if reach.gaps},
         results=tuple(results),
     )
-
-
-_own = threading.local()
-
-
-def _verifier(keys: Mapping[str, Sequence[tuple[str, bytes]]]) -> Verifier:
-    """The verifier of this thread for these issuer keys, with what it remembers of earlier batches."""
-    mark = tuple(sorted((city, tuple(raw for _, raw in known)) for city, known in keys.items()))
-    if getattr(_own, "mark", None) != mark:
-        _own.mark, _own.verifier = mark, Verifier(KeyRing.of(keys), remember=REMEMBERED)
-    found = _own.verifier
-    assert isinstance(found, Verifier)
-    return found
 
 
 def _known(session: Session, terminal_id: UUID, records: Iterable[Received | Unreadable]) -> dict[Key, tuple[bytes, str]]:
@@ -230,15 +213,6 @@ def _details(tap: Tap) -> Json:
     return {"card": tap.card_number[-4:], "decision": tap.decision.value}
 
 
-@lru_cache(maxsize=4096)
-def _held(entitlements: tuple[credentials.Entitlement, ...]) -> str:
-    """What a credential entitles to, as it is stored beside the tap."""
-    plain = [
-        {"code": held.code, "scope_city": held.scope_city, "expires_on": held.expires_on.isoformat()} for held in entitlements
-    ]
-    return json.dumps({"held": plain}, ensure_ascii=False)
-
-
 TAP_COLUMNS: Final = (
     "terminal_id, boot_id, seq, upload_id, digest, prev, kind, device_at, skew_ms, at, received_at, card_day, card_number,"
     " issuer, counter, device_kid, status_index, entitlements, decision, reason, verdict, list_seq, tariff_version, qr,"
@@ -278,7 +252,7 @@ def _store(
             f"{begin}{bulk.field(tap.boot_id)}\t{tap.seq}\t{upload_id}\t{bulk.binary(one.digest)}\t{bulk.binary(tap.prev)}\t"
             f"{tap.kind.value}\t{_instant(tap.device_at)}\t{tap.skew_ms}\t{_instant(tap.at_ms)}\t{received}\t{one.day}\t"
             f"{tap.card_number}\t{one.issuer}\t{tap.counter}\t{bulk.binary(tap.device_kid)}\t"
-            f"{static.status_index if static else 0}\t{bulk.field(_held(static.entitlements if static else ()))}\t"
+            f"{static.status_index if static else 0}\t{bulk.field(evidence.held(static.entitlements if static else ()))}\t"
             f"{tap.decision.value}\t{bulk.field(tap.reason)}\t{one.verdict}\t{tap.list_seq}\t{bulk.field(tap.tariff_version)}\t"
             f"{bulk.binary(tap.qr)}\t{where}\t{one.ruling.bearer.value}\t{abs(tap.skew_ms) > SKEW_MAX_MS}"
         )
@@ -347,7 +321,7 @@ def _arrived(terminal: TerminalRow, fresh: Iterable[_Judged]) -> dict[str, Arriv
                 stop_id=stop,
                 line=line,
                 token=f"{tap.device_kid.hex()}:{tap.counter}" if tap.device_kid else "",
-                rider=_rider(one.issuer, one.shown.static.entitlements),
+                rider=evidence.rider(one.issuer, one.shown.static.entitlements),
             )
         )
         arrived.cause.append(key)
@@ -355,11 +329,6 @@ def _arrived(terminal: TerminalRow, fresh: Iterable[_Judged]) -> dict[str, Arriv
         if one.ruling.bearer is Liability.OPERATOR:
             arrived.liability = Liability.OPERATOR
     return found
-
-
-@lru_cache(maxsize=4096)
-def _rider(issuer: str, entitlements: tuple[credentials.Entitlement, ...]) -> fares.Rider:
-    return charging.rider_of(issuer, json.loads(_held(entitlements)))
 
 
 def _reach(session: Session, terminal_id: UUID, taps: Iterable[Tap]) -> dict[str, Reach]:

@@ -242,8 +242,12 @@ def renew(session: Session, *, terminal_id: UUID, public_key: bytes, proof: byte
     return row.certificate
 
 
-def prove(session: Session, authorization: str, *, method: str, path: str, body: bytes, now: datetime) -> TerminalRow:
+def prove(
+    session: Session, authorization: str, *, method: str, path: str, body: bytes, now: datetime, once: bool = True
+) -> TerminalRow:
     """The terminal that signed this request, once: its nonce is remembered as long as the proof could be shown again.
+
+    Without ``once`` the request may come again: it gets the same answer.
 
     Raises ``UnknownTerminal``, ``ProofReplayed`` or ``CredentialRefused``.
     """
@@ -263,6 +267,8 @@ def prove(session: Session, authorization: str, *, method: str, path: str, body:
     row = terminal_row(session, proof.terminal_id, now=now)
     if not before and row.previous_key is not None:
         row.previous_key = None  # the fresh key has arrived
+    if not once:
+        return row
     session.execute(delete(TerminalNonce).where(TerminalNonce.terminal_id == row.id, TerminalNonce.expires_at < now))
     fresh = session.execute(
         insert(TerminalNonce)

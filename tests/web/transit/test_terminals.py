@@ -11,10 +11,10 @@ from werkzeug.test import TestResponse
 
 from app.kernel import clock
 from app.kernel.db import Database
-from card import credentials, transit
+from card import credentials, ledger, transit
 from card.credentials import DenyList, Receipt
 from card.transit.models import PartnerDenyList, TerminalRow
-from tests.gates import Gate, import_feed, phone, purse
+from tests.gates import Gate, gate, import_feed, minutes, phone, purse
 
 
 def enrol(client: FlaskClient, database: Database, *, stop: str = "nj-gulou") -> tuple[Gate, credentials.Certificate]:
@@ -195,3 +195,33 @@ def test_a_partners_list_that_has_not_changed_is_not_sent_again(client: FlaskCli
     for path, sent in (("", True), ("?held=320500:0", True), ("?held=320500:1", False), ("?since=0&held=320500:1", False)):
         bundle = credentials.read_bundle(call(client, gate, "GET", f"/api/transit/bundle{path}").data, trusted)
         assert bool(bundle.deny_of["320500"]["base"]) is sent, path
+
+
+def test_a_gate_that_is_online_asks_first_and_its_tap_gives_the_hold_back(client: FlaskClient, database: Database) -> None:
+    now = clock.now()
+    with database.transaction() as session:
+        import_feed(session, "320100", now=now)
+        rich, poor = phone(session, now=now, money_minor=1_200), phone(session, now=now)
+        where = gate(session, "nj-metro", stop="nj-gulou", now=now)
+    path = "/api/transit/authorise"
+
+    def ask(qr: bytes) -> dict[str, object]:
+        body = credentials.cbor.write({"qr": qr, "kind": "entry"})
+        proof = credentials.prove(where.key, terminal_id=where.terminal_id, method="POST", path=path, body=body, at=now)
+        answer = client.post(path, data=body, headers={"Authorization": proof}, content_type="application/cbor")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, object] = credentials.cbor.read(answer.data)
+        return found
+
+    tap = where.tap(rich, "entry", now)
+    first = ask(tap.qr)
+    assert (first["approved"], first["held_minor"]) == (True, 1000)
+    assert ask(tap.qr) == first, "asked again, answered the same, held once"
+    assert ask(poor.show(now)[0]) == {"approved": False, "code": "insufficient-funds", "held_minor": 0, "until": 0}
+    assert ask(rich.show(now - minutes(5))[0])["code"] == "code-too-old"
+    with database.transaction() as session:
+        account = ledger.account_id(session, ledger.chart.purse(rich.holder_id))
+        assert ledger.balance(session, account).available_minor == 200
+        where.send(session, [tap], now=now)
+        found = ledger.balance(session, account)
+        assert (found.posted_minor, found.held_minor) == (200, 0), "charged once, and nothing is held any more"

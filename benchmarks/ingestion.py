@@ -1,0 +1,229 @@
+"""``python -m benchmarks.ingestion``: taps a second from upload to posted fare, over HTTP, and an online gate's wait.
+
+A real web server (granian, two processes) and worker on the embedded PostgreSQL with fsync on. Every upload is a terminal's
+signed batch, every tap carries a phone's signature over its own code; each is verified again, stored, priced with what the card
+did before (caps, month tickets) and posted before the answer goes out. A round is one card-day: every card enters in one batch
+and leaves in another, so every tap prices a card-day and posts a difference. Medians of ``--rounds``.
+"""
+
+import argparse
+import multiprocessing
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+
+import psycopg
+
+from app.kernel import ids
+from app.kernel.db import Database
+from benchmarks import city
+from benchmarks.city import City, Gate, Phone
+from card import credentials, ledger
+from card.credentials import TapKind
+from card.ledger import AccountId, Transfer, TransferCode
+
+AUTHORISE = "/api/transit/authorise"
+
+
+def writer(url: str, number: int, facts: tuple, gate: tuple) -> None:
+    """One writer of the ledger's own rate: ready batches through the door, each its own commit."""
+    purses, operator, size, times = facts
+    ready, go, answers = gate
+    chance = random.Random(number)
+    made = [
+        [
+            Transfer(
+                id=ids.new_id(),
+                debit=AccountId(chance.choice(purses)),
+                credit=AccountId(operator),
+                amount_minor=100,
+                code=TransferCode.FARE,
+                event_at=datetime.now(UTC),
+            )
+            for _ in range(size)
+        ]
+        for _ in range(times)
+    ]
+    database = Database(url, pool_size=1)
+    with database.transaction() as session:
+        ledger.balance(session, AccountId(operator))
+    ready.release()
+    go.wait()
+    began = time.perf_counter()
+    for batch in made:
+        with database.transaction() as session:
+            ledger.post(session, batch, now=datetime.now(UTC))
+    answers.put((began, time.perf_counter()))
+    database.close()
+
+
+def ledger_rate(of: City, *, size: int = 2000, times: int = 8) -> float:
+    """Transfers a second of two writers on the same database, purses and machine."""
+    with psycopg.connect(of.owner_url) as connection:
+        purses = [row[0] for row in connection.execute("SELECT id FROM card.account WHERE kind = 'purse'")]
+        key = ledger.chart.operator(of.operators[0]).key
+        (operator,) = connection.execute("SELECT id FROM card.account WHERE key = %s", [key]).fetchone() or (0,)
+    context = multiprocessing.get_context("spawn")
+    ready, go, answers = context.Semaphore(0), context.Event(), context.Queue()
+    half = len(purses) // 2
+    started = [
+        context.Process(
+            target=writer,
+            args=(of.owner_url, n, (purses[n * half : (n + 1) * half], operator, size, times), (ready, go, answers)),
+        )
+        for n in range(2)
+    ]
+    for process in started:
+        process.start()
+    for _ in started:
+        ready.acquire()
+    go.set()
+    spans = [answers.get() for _ in started]
+    for process in started:
+        process.join()
+    return 2 * size * times / (max(end for _, end in spans) - min(began for began, _ in spans))
+
+
+def a_day(gates: Sequence[Gate], phones: Sequence[Phone], day: datetime, *, size: int) -> tuple[list, list]:
+    """The bodies of one card-day: everybody in, everybody out half an hour later, a share of the riders at each gate."""
+    entries = [gate for gate in gates if gate.kind is TapKind.ENTRY]
+    exits = [gate for gate in gates if gate.kind is TapKind.EXIT]
+    inward, outward = [], []
+    for number, (entry, leaving) in enumerate(zip(entries, exits, strict=True)):
+        riders = phones[number :: len(entries)]
+        inward += city.batches(entry, riders, day, size=size)
+        outward += city.batches(leaving, riders, day + timedelta(minutes=30), size=size)
+    return inward, outward
+
+
+def posted(of: City) -> tuple[int, int]:
+    """How many taps are stored, and what the ledger has for the operators, in fen."""
+    with psycopg.connect(of.owner_url) as connection:
+        taps = connection.execute("SELECT count(*) FROM card.tap").fetchone()
+        fares = connection.execute("SELECT sum(amount_minor) FROM card.fare_posting").fetchone()
+    return (taps or (0,))[0], int((fares or (0,))[0] or 0)
+
+
+def asks(gate: Gate, phones: Sequence[Phone]) -> list[Callable[[HTTPConnection], None]]:
+    """Requests of an online gate, each for another card; made ready so that only the answer is waited for."""
+    found = []
+    for phone in phones:
+        now = datetime.now(UTC)
+        phone.counter += 1
+        qr = credentials.present(phone.static, device=phone.key, at=now, counter=phone.counter)
+        body = credentials.cbor.write({"qr": qr, "kind": "entry"})
+        proof = credentials.prove(gate.key, terminal_id=gate.terminal_id, method="POST", path=AUTHORISE, body=body, at=now)
+
+        def ask(connection: HTTPConnection, body: bytes = body, proof: str = proof) -> None:
+            connection.request("POST", AUTHORISE, body, {"Authorization": proof, "Content-Type": "application/cbor"})
+            answer = connection.getresponse()
+            said = answer.read()
+            assert answer.status == 200, said
+            assert credentials.cbor.read(said)["approved"], credentials.cbor.read(said)
+
+        found.append(ask)
+    return found
+
+
+def bare(connection: HTTPConnection) -> None:
+    """The bare route."""
+    connection.request("POST", "/bare", b"")
+    said = connection.getresponse().read()
+    assert said == b"done", said
+
+
+def waits(port: int, calls: Sequence[Callable[[HTTPConnection], None]], *, callers: int = 2) -> list[float]:
+    """Milliseconds each call took, ``callers`` at a time on kept connections."""
+
+    def turn(mine: Sequence[Callable[[HTTPConnection], None]]) -> list[float]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)
+        taken = []
+        for call in mine:
+            began = time.perf_counter()
+            call(connection)
+            taken.append((time.perf_counter() - began) * 1000)
+        connection.close()
+        return taken
+
+    with ThreadPoolExecutor(callers) as pool:
+        return [one for part in pool.map(turn, [calls[n::callers] for n in range(callers)]) for one in part]
+
+
+def online(of: City, gate: Gate, phones: Sequence[Phone], *, rounds: int, each: int) -> list[str]:
+    """Authorisation and the bare route by turns, on servers of the same make."""
+    with psycopg.connect(of.owner_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE public.bare (id int PRIMARY KEY, n int NOT NULL)")
+        connection.execute("GRANT ALL ON public.bare TO PUBLIC")
+        connection.execute("INSERT INTO public.bare SELECT n, 0 FROM generate_series(0, 999) n")
+    found: dict[str, list[tuple[float, float]]] = {"bare": [], "authorise": []}
+    with city.serving(of, workers=1, threads=2), city.program(of, "benchmarks.bare:application", port=of.port + 1):
+        waits(of.port, asks(gate, phones[:50]))
+        waits(of.port + 1, [bare] * 50)
+        for turn in range(rounds):
+            group = phones[50 + turn * each : 50 + (turn + 1) * each]
+            for name, taken in (
+                ("bare", waits(of.port + 1, [bare] * each)),
+                ("authorise", waits(of.port, asks(gate, group))),
+            ):
+                found[name].append((statistics.median(taken), statistics.quantiles(taken, n=100)[98]))
+    lines = []
+    for name, taken in found.items():
+        median, p99 = statistics.median(one for one, _ in taken), statistics.median(one for _, one in taken)
+        lines.append(f"  {name:10} median {median:6.2f} ms   p99 {p99:6.2f} ms")
+    ratio = statistics.median(a[1] / b[1] for a, b in zip(found["authorise"], found["bare"], strict=True))
+    return [
+        *lines,
+        f"  p99 of an authorisation / p99 of the bare route: {ratio:.2f} (at most 2)",
+        "  the rest: two signatures (the terminal's proof, the phone's code), terminal, card, deny list and tariff read, and",
+        "  a hold on the purse with its row lock; one commit, as the bare route has",
+    ]
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cards", type=int, default=8000)
+    parser.add_argument("--size", type=int, default=2000, help="taps in a batch")
+    parser.add_argument("--connections", type=int, default=4)
+    given = parser.parse_args()
+    now = datetime.now(UTC)
+    with tempfile.TemporaryDirectory() as folder, city.city(Path(folder)) as of:
+        phones = city.phones(of, given.cards, now=now - timedelta(days=20))
+        gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * 4, now=now)
+        first = (now - timedelta(days=10)).replace(hour=1, minute=0, second=0, microsecond=0)
+        taps: list[float] = []
+        own: list[float] = []
+        with city.serving(of, workers=2, threads=4):
+            for turn in range(given.rounds + 1):
+                inward, outward = a_day(gates, phones, first + timedelta(days=turn), size=given.size)
+                before = city.cpu_seconds(of)
+                took = sum(city.send_all(of, part, connections=given.connections) for part in (inward, outward))
+                after = city.cpu_seconds(of)
+                if turn == 0:
+                    continue  # both processes now know the cards' keys
+                taps.append(2 * given.cards / took)
+                own.append(ledger_rate(of))
+                spent = {name: (after[name] - before[name]) / (2 * given.cards) * 1e6 for name in after}
+        stored, fares = posted(of)
+        assert stored == 2 * given.cards * (given.rounds + 1), stored
+        print(f"{given.cards:,} cards, batches of {given.size:,}, {given.connections} connections; {stored:,} taps")
+        print(f"  fares posted: ¥{fares / 100:,.2f}")
+        print(f"  taps verified, stored, priced and posted over HTTP: {statistics.median(taps):8,.0f} a second")
+        print(f"  the ledger's own batches, two writers:              {statistics.median(own):8,.0f} a second")
+        ratio = statistics.median(a / b for a, b in zip(taps, own, strict=True))
+        print(f"  taps / ledger: {ratio:.3f} (at least 0.1)")
+        print("  CPU a tap, microseconds: " + ", ".join(f"{name} {cost:.0f}" for name, cost in spent.items()))
+        print("online tap authorisation beside a bare Flask route with one UPDATE and one commit, two callers")
+        for line in online(of, gates[0], phones, rounds=given.rounds, each=min(400, given.cards // (given.rounds + 1))):
+            print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A gate that is online asks before it opens whether the card is good now and its purse holds what is at stake.
+
+What is at stake is what this tap would cost if nothing followed it. That much is held for a few minutes; the tap itself is
+recorded and uploaded as always, and its pricing gives the hold back before it charges. The hold's id comes from the code that
+was shown, so a request that is repeated gets the same answer and needs no nonce.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from app.kernel.city import city_of
+from app.kernel.ids import derived_id
+from card import cards, credentials, fares, ledger
+from card.credentials import CredentialRefused, Presentation, Reason, TapKind
+from card.ledger import Hold, InsufficientFunds, TransferCode, chart
+from card.transit import evidence, network
+from card.transit.models import TerminalRow
+
+HELD_FOR: Final = timedelta(minutes=5)
+FOREIGN: Final = "foreign-card"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Authorised:
+    """The answer: whether to open, why not (or ``foreign-card``: its own city bears it), and what is held until when."""
+
+    approved: bool
+    code: str = ""
+    held_minor: int = 0
+    until: datetime | None = None
+
+
+def hold_id(shown: Presentation) -> UUID:
+    """The id of the hold for one code that was shown."""
+    return derived_id(shown.shown_at, "authorise", shown.device_kid.hex(), str(shown.counter))
+
+
+def authorise(session: Session, *, terminal_id: UUID, kind: TapKind, qr: bytes, now: datetime) -> Authorised:
+    """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception."""
+    try:
+        shown = evidence.verifier_of(session).verify(qr, now=now)
+    except CredentialRefused as refusal:
+        return Authorised(approved=False, code=refusal.reason.value)
+    if shown.static.issuer != city_of(session).code:
+        return Authorised(approved=True, code=FOREIGN)
+    try:
+        card = cards.by_number(session, shown.number)
+    except cards.UnknownCard:
+        return Authorised(approved=False, code=cards.UnknownCard.code)
+    if card.status is not cards.Status.ACTIVE or cards.denial_of(session, shown.static.status_index):
+        return Authorised(approved=False, code=Reason.CARD_BLOCKED.value)
+    terminal = session.get_one(TerminalRow, terminal_id)
+    stake = _stake(session, terminal, shown, kind=kind, now=now)
+    return (
+        _hold(session, terminal, shown, holder_id=card.holder_id, stake=stake, now=now) if stake else Authorised(approved=True)
+    )
+
+
+def _stake(session: Session, terminal: TerminalRow, shown: Presentation, *, kind: TapKind, now: datetime) -> int:
+    """What the tap costs if nothing follows it, in fen."""
+    tap = fares.Tap(
+        key="now",
+        at=now,
+        kind=kind.value,
+        operator=terminal.operator_id,
+        stop_id=terminal.stop_id,
+        line=terminal.line_id,
+        rider=evidence.rider(shown.static.issuer, shown.static.entitlements),
+    )
+    tariffs = network.tariffs_of(session, [terminal.operator_id])
+    return fares.charge([tap], tariffs, fares.Rider(issuer=shown.static.issuer)).total_minor
+
+
+def _hold(
+    session: Session, terminal: TerminalRow, shown: Presentation, *, holder_id: UUID, stake: int, now: datetime
+) -> Authorised:
+    purse, operator = chart.purse(holder_id), chart.operator(terminal.operator_id)
+    accounts = ledger.open_accounts(session, [purse, operator], now=now)
+    until = shown.shown_at + HELD_FOR
+    held = Hold(
+        id=hold_id(shown),
+        debit=accounts[purse.key],
+        credit=accounts[operator.key],
+        amount_minor=stake,
+        code=TransferCode.FARE,
+        expires_at=until,
+        reference=f"authorise:{credentials.numbers.masked(shown.number)}",
+    )
+    try:
+        ledger.hold(session, held, now=now)
+    except InsufficientFunds:
+        return Authorised(approved=False, code=InsufficientFunds.code)
+    return Authorised(approved=True, held_minor=stake, until=until)

@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-PROGRAMS = ("benchmarks.ledger", "benchmarks.statements", "benchmarks.proofs", "benchmarks.gate")
+PROGRAMS = ("benchmarks.ledger", "benchmarks.statements", "benchmarks.proofs", "benchmarks.gate", "benchmarks.ingestion")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

@@ -1,17 +1,24 @@
 """``make bench``: every benchmark after the other, on this machine, into ``benchmarks/RESULTS.md``.
 
-Each program measures what it compares side by side in one run. Options given are the ledger part's.
+Each program measures what it compares side by side in one run. ``python -m benchmarks ledger fares`` measures these two alone
+and leaves the other sections of the file as they were, each with the day and the machine it was measured on.
 """
 
 import os
 import platform
+import re
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PROGRAMS = ("benchmarks.ledger", "benchmarks.statements", "benchmarks.proofs", "benchmarks.gate", "benchmarks.ingestion")
+PROGRAMS = ("ledger", "statements", "proofs", "gate", "ingestion", "fares")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+HEAD = """# Results
+
+Rates depend on the machine: compare figures of one section only, they were measured side by side in one run.
+"""
 
 
 def processor() -> str:
@@ -22,30 +29,35 @@ def processor() -> str:
     return platform.processor() or "unknown"
 
 
-def main() -> None:
-    """Run them and write what they print."""
-    asked = sys.argv[1:]
+def section(program: str) -> str:
+    """What ``program`` printed, under where and when it was measured."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30
     machine = (
-        f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC on {processor()}, {os.cpu_count()} processors, {memory} GB, "
-        f"Python {platform.python_version()}; load {os.getloadavg()[0]:.1f} at the start. Rates depend on the machine; "
-        "compare figures of one run only."
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {processor()}, {os.cpu_count()} processors, {memory} GB, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start"
     )
-    lines = ["# Results", "", machine]
-    for program in PROGRAMS:
-        options = asked if program == "benchmarks.ledger" else []
-        done = subprocess.run([sys.executable, "-m", program, *options], stdout=subprocess.PIPE, text=True, check=True)
-        print(done.stdout, flush=True)
-        lines += [
-            "",
-            f"## `python -m {program} {' '.join(options)}`".replace(" `", "`"),
-            "",
-            "```",
-            done.stdout.rstrip(),
-            "```",
-        ]
-    RESULTS.write_text("\n".join(lines) + "\n")
+    begun = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", f"benchmarks.{program}"], stdout=subprocess.PIPE, text=True, check=True)
+    print(done.stdout, flush=True)
+    return f"## {program}\n\n{machine}; took {time.monotonic() - begun:.0f} s.\n\n```\n{done.stdout.strip()}\n```\n"
+
+
+def main() -> int:
+    """Measure what was asked for, or everything; a program that fails leaves its old section, and the rest goes on."""
+    asked = sys.argv[1:] or PROGRAMS
+    before = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = {name: text for text, name in re.findall(r"^(## (\w+)\n.*?)(?=^## |\Z)", before, re.MULTILINE | re.DOTALL)}
+    failed = []
+    for program in asked:
+        try:
+            sections[program] = section(program)
+        except subprocess.CalledProcessError:
+            failed.append(program)
+        RESULTS.write_text("\n".join([HEAD, *(sections[name].rstrip() + "\n" for name in PROGRAMS if name in sections)]))
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -18,6 +18,7 @@ class Refusal(Exception):
     code: ClassVar[str] = "refused"
     sentence: ClassVar[str] = msg("The request was refused.")
     status: ClassVar[int] = 400
+    retry_after_seconds: ClassVar[int | None] = None  # how long a caller does well to wait before the next attempt
 
     def __init__(self, detail: str = "", **params: str | int) -> None:
         """``detail`` is for logs and machines; ``params`` fill the sentence and are given to the caller."""
@@ -84,6 +85,7 @@ class Unavailable(Refusal):
     code = "unavailable"
     sentence = msg("A service this depends on does not answer. Nothing was lost; try again in a moment.")
     status = 503
+    retry_after_seconds = 5
 
 
 class FourEyes(Forbidden):

@@ -129,6 +129,13 @@ def problem(refusal: Refusal) -> Response:
     response.content_type = MEDIA_TYPE
     if kind.status == HTTPStatus.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = 'Bearer realm="city"'
+    return _when_to_return(response, kind)
+
+
+def _when_to_return(response: Response, kind: type[Refusal]) -> Response:
+    """``response`` with the seconds after which to try again (RFC 9110, 10.2.3), where the refusal knows them."""
+    if kind.retry_after_seconds is not None:
+        response.headers["Retry-After"] = str(kind.retry_after_seconds)
     return response
 
 
@@ -146,7 +153,7 @@ def answer(refusal: Refusal) -> Response:
         status=kind.status,
         fields=[translate(text) for text in refusal.fields.values()] if isinstance(refusal, Invalid) else [],
     )
-    return make_response(page, kind.status)
+    return _when_to_return(make_response(page, kind.status), kind)
 
 
 def _to_sign_in() -> Response:

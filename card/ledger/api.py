@@ -1,21 +1,39 @@
-"""The ledger's public proofs: what a city has signed about its books, for auditors, partner cities and anybody who doubts."""
+"""The ledger for machines: what a city has signed about its books, for anybody who doubts, and what became of one transfer."""
 
 import base64
 from typing import Final
+from uuid import UUID
 
 from flask import Response, jsonify
 from flask_openapi3 import APIBlueprint, Tag
 from pydantic import BaseModel, Field
 
-from app.web.auth import public
+from app.web.auth import machine, public
 from app.web.db import settings, transaction
 from app.web.security import limiter
-from card.ledger import proofs
+from card.ledger import poster, proofs
 
-TAG: Final = Tag(name="ledger", description="Signed checkpoints of the books (RFC 6962, C2SP) and proofs over them.")
+TAG: Final = Tag(
+    name="ledger",
+    description="Signed checkpoints of the books (RFC 6962, C2SP), proofs over them, and what became of a transfer.",
+)
 blueprint = APIBlueprint("ledger", __name__, url_prefix="/api/ledger", abp_tags=[TAG])
 
 PLAIN: Final = "text/plain; charset=utf-8"
+
+
+class TransferPath(BaseModel):
+    """A transfer, in the address."""
+
+    transfer_id: UUID = Field(description="The id under which it was sent.")
+
+
+class OutcomeBody(BaseModel):
+    """What became of a transfer, for ever."""
+
+    id: UUID = Field(description="The transfer.")
+    status: str = Field(description="posted or refused", examples=["posted"])
+    code: str | None = Field(description="Why it was refused, a permanent code; nothing if it was posted.")
 
 
 class ConsistencyQuery(BaseModel):
@@ -59,3 +77,15 @@ def consistency(query: ConsistencyQuery) -> Response:
     with transaction() as session:
         proof = proofs.consistency_proof(session, old=query.old, size=query.size)
     return jsonify({"old": query.old, "size": query.size, "proof": [base64.b64encode(found).decode() for found in proof]})
+
+
+@blueprint.get("/transfers/<uuid:transfer_id>/outcome", summary="What became of a transfer", responses={200: OutcomeBody})
+@machine("ledger.outcomes")
+def outcome(path: TransferPath) -> Response:
+    """For a sender whose answer did not come: *posted*, or *refused* with its code.
+
+    Refused with ``unknown-transfer`` if nothing with this id was booked or refused; sending the same again is safe then.
+    """
+    with transaction() as session:
+        found = poster.outcome_of(session, path.transfer_id)
+    return jsonify(OutcomeBody(id=found.id, status=found.status.value, code=found.code or None).model_dump(mode="json"))

@@ -35,6 +35,7 @@ class LedgerBusy(Unavailable):
 
     code = "ledger-busy"
     sentence = msg("The ledger is busy. Nothing was booked; try again in a moment.")
+    retry_after_seconds = 1
 
 
 class OutcomeUnknown(Unavailable):
@@ -42,6 +43,7 @@ class OutcomeUnknown(Unavailable):
 
     code = "outcome-unknown"
     sentence = msg("The answer did not come in time. Asking again with the same number is safe.")
+    retry_after_seconds = 1
 
 
 @dataclass(frozen=True, kw_only=True)

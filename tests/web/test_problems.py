@@ -1,17 +1,30 @@
 """A refusal is a problem document for a machine and a plain page for a person; a bug is neither explained nor lost."""
 
+from collections.abc import Callable
+from typing import Never
+
 import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 from pydantic import Field
 
-from app.kernel.errors import Conflict, IllegalMove, Invalid, msg
+from app.kernel.errors import Conflict, IllegalMove, Invalid, Unavailable, msg
 from app.web.auth import Role, allow, public
 from app.web.schema import Input
+from card.ledger import LedgerBusy, OutcomeUnknown
 
 
 class Order(Input):
     amount_minor: int = Field(gt=0)
+
+
+def later(kind: type[Unavailable]) -> Callable[[], Never]:
+    """A view that cannot answer now."""
+
+    def view() -> Never:
+        raise kind("not now")
+
+    return view
 
 
 @pytest.fixture
@@ -27,6 +40,10 @@ def client(app: Flask) -> FlaskClient:
     @public
     def move() -> str:
         raise IllegalMove(state="closed")
+
+    for kind in (Unavailable, LedgerBusy, OutcomeUnknown):
+        for start in ("/api/", "/"):
+            app.add_url_rule(f"{start}{kind.code}", f"{start}{kind.code}", public(later(kind)))
 
     @app.post("/api/order")
     @public
@@ -84,6 +101,15 @@ def test_what_is_not_declared_or_not_there_is_refused(client: FlaskClient, path:
 def test_a_body_that_is_not_json_is_refused_not_lost(client: FlaskClient) -> None:
     answer = client.post("/api/order", data="amount=5")
     assert (answer.status_code, answer.json["code"]) == (415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("start", ["/api/", "/"])
+@pytest.mark.parametrize(("code", "seconds"), [("unavailable", "5"), ("ledger-busy", "1"), ("outcome-unknown", "1")])
+def test_who_comes_at_a_bad_moment_is_told_when_to_come_again(client: FlaskClient, start: str, code: str, seconds: str) -> None:
+    answer = client.get(f"{start}{code}")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, seconds)
+    if start == "/api/":
+        assert (answer.content_type, answer.json["code"]) == ("application/problem+json", code)
 
 
 def test_refusals_of_one_family_keep_their_status() -> None:

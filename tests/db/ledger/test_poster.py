@@ -1,13 +1,18 @@
 """Single posts share commits: each caller gets its own answer, and nobody waits behind a queue without end."""
 
+import multiprocessing
+import os
+import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Never
+from uuid import UUID
 
 import pytest
+from sqlalchemy.orm import Session
 
 from app.kernel import ids
 from app.kernel.db import Database
@@ -128,3 +133,68 @@ def test_a_fault_of_ours_reaches_every_caller(
         poster.post([fare(places, 1, "x")])
     monkeypatch.undo()
     assert poster.post([fare(places, 1, "x")])[0].status.value == "posted"
+
+
+def die(*_: object, **__: object) -> Never:
+    """What no process survives, and none can tidy up after."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("dead")
+
+
+def post_and_die(url: str, transfer: Transfer, moment: str) -> None:
+    """In a process of its own: hand ``transfer`` to a poster, and die when it is all written, or when it is committed."""
+    really = posting.post_groups
+
+    def post_then_die(*args: object, **facts: object) -> Never:
+        really(*args, **facts)
+        die()
+
+    if moment == "before the commit":
+        posting.post_groups = post_then_die
+    else:
+        Future.set_result = die
+    Poster(Database(url, pool_size=1)).post([transfer], timeout_seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("moment", "amount", "asked", "repeated"),
+    [
+        ("before the commit", 400, "unknown-transfer", ("posted", "")),
+        ("before the commit", 1001, "unknown-transfer", ("refused", "insufficient-funds")),
+        ("after the commit", 400, "posted", ("repeated", "")),
+        ("after the commit", 1001, "insufficient-funds", ("refused", "insufficient-funds")),
+    ],
+)
+def test_a_poster_that_is_killed_before_its_answer_leaves_the_truth_to_be_asked_for(
+    database: Database,
+    database_url: str,
+    places: tuple[AccountId, AccountId],
+    poster: Poster,
+    moment: str,
+    amount: int,
+    asked: str,
+    repeated: tuple[str, str],
+) -> None:
+    transfer = fare(places, amount, "the last")
+    dying = multiprocessing.get_context("spawn").Process(target=post_and_die, args=(database_url, transfer, moment))
+    dying.start()
+    dying.join(60)
+    assert dying.exitcode == -signal.SIGKILL
+    with database.transaction() as session:
+        assert told(session, transfer.id) == asked
+    again = poster.post([transfer])[0]
+    assert (again.status.value, again.code) == repeated
+    after = poster.post([transfer])[0]
+    assert (after.status.value, after.code) == (("refused", again.code) if again.refused else ("repeated", ""))
+    with database.transaction() as session:
+        assert ledger.balance(session, places[0]).posted_minor == (1000 if again.refused else 600)
+        assert ledger.check_books(session).findings == []
+
+
+def told(session: Session, transfer_id: UUID) -> str:
+    """The answer to asking by id, in a word."""
+    try:
+        found = ledger.outcome_of(session, transfer_id)
+    except ledger.UnknownTransfer as refusal:
+        return refusal.code
+    return found.code or found.status.value

@@ -42,6 +42,7 @@ from portal.resident import statements as resident_statements
 from portal.staff import cards as staff_cards
 from portal.staff import cases, hub
 from portal.staff import clearing as staff_clearing
+from portal.staff import close as staff_close
 from portal.staff import filings as staff_filings
 from portal.staff import home as staff_home
 from portal.staff import ledger as staff_ledger
@@ -125,7 +126,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)
     app.register_api(clearing_api.blueprint)
-    for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger, staff_statements):
+    for shared in (verify, sign_in, security_screen, messages_screen, staff_home, staff_ledger, staff_statements, staff_close):
         app.register_blueprint(shared.blueprint)
     app.register_blueprint(staff_clearing.blueprint)
     if settings.is_hub:

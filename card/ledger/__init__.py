@@ -35,6 +35,16 @@ from card.ledger.alarming import (
 )
 from card.ledger.archive import ArchiveDamaged, MonthMoved, MonthNotSealed, MonthTooYoung, check_archive
 from card.ledger.checks import check_books
+from card.ledger.close import (
+    CloseLine,
+    CodeLine,
+    MonthClose,
+    MonthNotOver,
+    closed,
+    month_close,
+    sign_close,
+    verify_close,
+)
 from card.ledger.notes import Checkpoint, Kind, VerifierKey, cosignature, read_note
 from card.ledger.opening import open_accounts, void_holds
 from card.ledger.pages import BadCursor, Period, balance_at, period, statement
@@ -146,6 +156,8 @@ __all__ = [
     "Check",
     "Checkpoint",
     "CitusMissing",
+    "CloseLine",
+    "CodeLine",
     "Cosignature",
     "DayLine",
     "Finding",
@@ -160,7 +172,9 @@ __all__ = [
     "LinkedRefused",
     "Month",
     "MonthArchived",
+    "MonthClose",
     "MonthMoved",
+    "MonthNotOver",
     "MonthNotSealed",
     "MonthTooYoung",
     "NotSealed",
@@ -207,6 +221,7 @@ __all__ = [
     "check_proofs",
     "checkpoint_key",
     "checkpoint_verifier",
+    "closed",
     "consistency_proof",
     "cosignature",
     "day_balance",
@@ -219,6 +234,7 @@ __all__ = [
     "hold",
     "last_checks",
     "measure",
+    "month_close",
     "newest_checkpoint",
     "newest_cosignatures",
     "open_account",
@@ -245,12 +261,14 @@ __all__ = [
     "reversals_of",
     "reverse",
     "shard_of",
+    "sign_close",
     "standing",
     "statement",
     "transfer",
     "transfer_between_shards",
     "transfers_by_reference",
     "trial_balance",
+    "verify_close",
     "verify_receipt",
     "void_hold",
     "void_holds",

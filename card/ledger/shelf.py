@@ -66,6 +66,11 @@ class Month:
         return Month(first=(self.first + timedelta(days=32)).replace(day=1))
 
     @property
+    def previous(self) -> "Month":
+        """The month before it."""
+        return Month(first=(self.first - timedelta(days=1)).replace(day=1))
+
+    @property
     def partition(self) -> str:
         """The table that holds it."""
         return f"transfer_{self.first:%Y_%m}"

@@ -54,6 +54,7 @@ GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
         AccountKind.STRIPE_CLEARING,
         AccountKind.PROVIDER_FEES,
         AccountKind.SUSPENSE,
+        AccountKind.LOSSES,
         AccountKind.SHARD,
     ),
 }

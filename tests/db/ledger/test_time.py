@@ -254,6 +254,73 @@ def test_a_month_leaves_with_its_proofs_and_every_answer_stays_the_same(
             assert verify.verify(receipt, key=public)["transfer"] == str(booking.transfer.id)
 
 
+def test_a_month_closes_the_same_before_and_after_it_left(
+    database: Database, sealer: Database, database_url: str, accounts: dict[str, AccountId], here: City
+) -> None:
+    city.equip(database, here)
+    live(database, accounts)
+
+    def closes() -> list[ledger.MonthClose]:
+        with database.transaction() as session:
+            return [ledger.month_close(session, month, now=JULY) for month in (MONTH, MONTH.next, Month.parse("2026-06"))]
+
+    assert [found.sealed for found in closes()] == [False, False, True]
+    with pytest.raises(ledger.MonthNotSealed):
+        ledger.closed(closes()[0])
+    sealed(database, sealer, here)
+    before = closes()
+    january, february, june = before
+    assert (january.transfers, january.batches, january.first) == (37, 6, None)  # what was booked in it, whatever its id
+    assert (february.transfers, february.batches, february.first) == (37, 6, february.last)
+    assert (june.transfers, june.batches, june.codes) == (0, 0, ())
+    with database.transaction() as session:
+        for found in before:
+            assert found.balanced
+            assert sum(line.transfers for line in found.codes) == found.transfers
+            days = ledger.day_balance(session, beginning=found.beginning, ending=found.ending)
+            assert {line.kind: (line.opening_minor, line.debit_minor, line.credit_minor) for line in found.lines} == {
+                line.kind: (line.opening_minor, line.debit_minor, line.credit_minor) for line in days
+            }
+            kinds: dict[str, list[int]] = {}
+            for id_ in accounts.values():  # and so say the statements, line by line
+                stated = ledger.period(session, id_, beginning=found.beginning, ending=found.ending)
+                sums = kinds.setdefault(stated.account.kind, [0, 0, 0, 0])
+                amounts = [line.amount_minor for line in stated.lines]
+                sums[0] += stated.opening_minor
+                sums[1] -= sum(amount for amount in amounts if amount < 0)
+                sums[2] += sum(amount for amount in amounts if amount > 0)
+                sums[3] += stated.closing_minor
+            assert {
+                line.kind: [line.opening_minor, line.debit_minor, line.credit_minor, line.closing_minor] for line in found.lines
+            } == kinds
+    leave(database_url, here)
+    assert closes() == before
+
+
+def test_a_month_is_a_civil_month_and_one_that_runs_is_not_closed(
+    database: Database, sealer: Database, accounts: dict[str, AccountId], here: City
+) -> None:
+    city.equip(database, here)
+    midnight = datetime(2026, 1, 31, 16, 0, tzinfo=UTC)  # in Shanghai
+    with database.transaction() as session:
+        bank, purse = accounts["bank"], accounts["purse:a"]
+        ledger.post_all(session, [fare(JANUARY, 1, bank, purse, 500)], now=midnight - timedelta(microseconds=1))
+        ledger.post_all(session, [fare(JANUARY, 2, bank, purse, 300)], now=midnight)
+        refused = ledger.post(session, [fare(midnight, 3, accounts["purse:b"], bank, 1)], now=midnight)
+        assert refused[0].refused
+        running = ledger.month_close(session, MONTH.next, now=midnight + timedelta(days=3))
+        january = ledger.month_close(session, MONTH, now=midnight)
+        with pytest.raises(ledger.UnknownMonth):
+            ledger.month_close(session, MONTH, now=JANUARY - timedelta(days=11))
+    assert (january.over, running.over) == (True, False)
+    with pytest.raises(ledger.MonthNotOver):
+        ledger.closed(running)
+    assert [(found.transfers, found.refusals, found.codes[0].amount_minor) for found in (january, running)] == [
+        (1, 0, 500),
+        (1, 1, 300),
+    ]
+
+
 def test_an_id_of_an_archived_month_is_answered_and_never_used_again(
     database: Database, sealer: Database, database_url: str, accounts: dict[str, AccountId], here: City
 ) -> None:

@@ -21,7 +21,7 @@ from card.transit import api as transit_api
 from portal import kit
 from portal.hospital import desk as hospital_desk
 from portal.operator import books as operator_books
-from portal.operator import console, inspect
+from portal.operator import console, inspect, tariff_editor
 from portal.operator import watch as operator_watch
 from portal.partner import clearing as partner_clearing
 from portal.public import pages, reference, sessions, sign_in, verify
@@ -119,7 +119,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         ):
             app.register_blueprint(screen.blueprint)
         app.register_blueprint(inspect.blueprint)
-        for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console):
+        for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console, tariff_editor):
             app.register_blueprint(screen.blueprint)
         for screen in (operator_books, operator_watch, staff_rides):
             app.register_blueprint(screen.blueprint)

@@ -228,6 +228,7 @@ class Charge:
         )
 
 
+_made: Final = tuple.__new__  # a fact without the detour of a named tuple's own constructor
 _AT: Final = attrgetter("at")
 _TOKEN: Final = attrgetter("token")
 
@@ -253,90 +254,115 @@ def in_order(taps: Iterable[Tap]) -> tuple[list[Tap], tuple[str, ...]]:
 
 
 class _Spent:
-    """What a cap's window has seen of the card's fares, which come in the order of travel."""
+    """What a window has seen of the card's fares, which come in the order of travel; rolling where ``length`` is there.
 
-    __slots__ = ("_begin", "_recent", "_seen", "_sum", "_terms")
+    Caps that look back alike share it, whatever their amounts.
+    """
 
-    def __init__(self, terms: CapTerms) -> None:
-        self._terms = terms
-        self._seen = self._sum = 0
-        self._recent: deque[tuple[datetime, int]] = deque()
-        self._begin = _ORIGIN
+    __slots__ = ("begin", "bucket", "length", "operators", "recent", "total")
 
-    def at(self, instant: datetime, window: _Window, past: list[tuple[datetime, str, int]]) -> int:
-        """What counts against the cap for a journey that begins at ``instant``."""
-        operators, bucket = self._terms.operators, self._terms.bucket
-        if not bucket:
-            recent = self._recent
-            while self._seen < len(past):
-                at, operator, amount = past[self._seen]
-                self._seen += 1
-                if operator in operators:
-                    recent.append((at, amount))
-                    self._sum += amount
-            oldest = instant - self._terms.length
-            while recent and recent[0][0] <= oldest:
-                self._sum -= recent.popleft()[1]
-            return self._sum
-        begin = (window.day, window.week, window.month)[bucket - 1]
-        if begin != self._begin:
-            self._begin, self._sum = begin, 0
-        while self._seen < len(past):
-            at, operator, amount = past[self._seen]
-            self._seen += 1
-            if at >= begin and operator in operators:
-                self._sum += amount
-        return self._sum
+    def __init__(self, terms: CapTerms, past: list[tuple[datetime, str, int]], window: "_Window") -> None:
+        self.operators, self.bucket = terms.operators, terms.bucket
+        self.length = None if self.bucket else terms.length
+        self.begin = window[self.bucket]
+        counted = [(at, fare) for at, operator, fare in past if operator in self.operators]
+        if self.length is not None:
+            self.recent = deque(counted)
+            self.total = sum([fare for _, fare in counted])
+        else:
+            self.recent = deque()
+            self.total = sum([fare for at, fare in counted if at >= self.begin])
+
+    def enter(self, at: datetime, window: "_Window", fare: int) -> None:
+        """A journey that began at ``at``, on the day of ``window``, came to ``fare``."""
+        if self.length is not None:
+            self.recent.append((at, fare))
+        elif self.begin != window[self.bucket]:
+            self.begin, self.total = window[self.bucket], 0
+        self.total += fare
+
+    def forget(self, instant: datetime) -> None:
+        """Let go what left the rolling window before a journey that begins at ``instant``."""
+        assert self.length is not None
+        recent, oldest = self.recent, instant - self.length
+        while recent and recent[0][0] <= oldest:
+            self.total -= recent.popleft()[1]
 
 
 class _Month:
     """The singles of a card with one operator since the month began, the dearest first (negative), and their sum."""
 
-    __slots__ = ("_begin", "_fares", "_seen", "_sum")
+    __slots__ = ("_before", "_begin", "_fares", "_terms", "total")
 
-    def __init__(self) -> None:
-        self._seen = self._sum = 0
-        self._fares: list[int] = []
-        self._begin = _ORIGIN
+    def __init__(self, operator: str, past: list[tuple[datetime, str, int]], begin: datetime) -> None:
+        self._begin = begin
+        self._fares = sorted([-fare for at, of, fare in past if of == operator and at >= begin])
+        self.total = -sum(self._fares)
+        self._before: int | None = None
+        self._terms: PassTerms | None = None
 
-    def due(
-        self, amount: int, operator: str, begin: datetime, past: list[tuple[datetime, str, int]], terms: PassTerms
-    ) -> tuple[int, Pass | None]:
-        """What a single of ``amount`` costs where month tickets are open to the rider, and the ticket that decides it."""
+    def enter(self, begin: datetime) -> None:
+        """The month that began at ``begin`` is the present one."""
         if begin != self._begin:
-            self._begin, self._sum, self._fares = begin, 0, []
-        fares = self._fares
-        while self._seen < len(past):
-            at, of, fare = past[self._seen]
-            self._seen += 1
-            if of == operator and at >= begin:
-                insort(fares, -fare)
-                self._sum += fare
-        singles = self._sum
-        if singles + amount <= terms.cheapest:
+            self._begin, self.total, self._fares, self._before = begin, 0, [], None
+
+    def add(self, fare: int) -> None:
+        """A journey came to ``fare`` after caps."""
+        insort(self._fares, -fare)
+        self.total += fare
+        self._before = None
+
+    def due(self, amount: int, begin: datetime, terms: PassTerms) -> tuple[int, Pass | None]:
+        """What a single of ``amount`` costs where month tickets are open to the rider, and the ticket that decides it.
+
+        The single is counted with it.
+        """
+        self.enter(begin)
+        if self.total + amount <= terms.cheapest:
+            self.add(amount)
             return amount, None
-        before = min(singles, *[item.price_minor - sum(fares[item.rides :]) for item in terms.passes])
-        place = list(fares)
-        insort(place, -amount)
-        after, chosen = singles + amount, None
-        for item in terms.passes:
-            price = item.price_minor - sum(place[item.rides :])
-            if price < after:
-                after, chosen = price, item
+        before = self._before
+        if before is None or self._terms is not terms:
+            before = self._best(terms)[0]
+        self.add(amount)
+        after, chosen = self._best(terms)
+        self._before, self._terms = after, terms
         if chosen is not None and after - before < amount:
             return after - before, chosen
         return amount, None
+
+    def _best(self, terms: PassTerms) -> tuple[int, Pass | None]:
+        """What the month comes to at best, and with which ticket: the dearest rides are in it."""
+        fares, count = self._fares, len(self._fares)
+        best, chosen = self.total, None
+        for item in terms.passes:
+            price = item.price_minor
+            if count > item.rides and price < best:
+                price -= sum(fares[item.rides :])
+            if price < best:
+                best, chosen = price, item
+        return best, chosen
+
+
+class _Terms(NamedTuple):
+    """What holds for a card's journeys with one operator on one day: tariff, rider, terms, and the windows of its caps."""
+
+    tariff: Compiled
+    rider: Rider
+    terms: RiderTerms
+    windows: list[tuple[CapTerms, _Spent]]
 
 
 class Meter:
     """Prices the card-days of one card, one after the other, and remembers what caps and month tickets look back on."""
 
-    __slots__ = ("_months", "_past", "_rider", "_spent", "_tariffs")
+    __slots__ = ("_months", "_past", "_rider", "_spent", "_tariffs", "_windows")
 
     def __init__(self, tariffs: Tariffs, rider: Rider, past: Iterable[PastFare] = ()) -> None:
         self._tariffs, self._rider = tariffs, rider
         self._past = sorted([(fare.at, fare.operator, fare.capped_minor) for fare in past], key=lambda fare: fare[0])
-        self._spent: dict[tuple[str, str], _Spent] = {}
+        self._spent: dict[tuple[int, timedelta, frozenset[str]], _Spent] = {}
+        self._windows: list[_Spent] = []
         self._months: dict[str, _Month] = {}
 
     def day(self, taps: Iterable[Tap]) -> Charge:
@@ -351,6 +377,17 @@ class Meter:
             return self._tariffs.memory[operator, number]  # type: ignore[return-value]  # only in_force writes there
         except KeyError:
             return in_force(self._tariffs, operator, _window(number).date, number)
+
+    def _terms(self, tariff: Compiled, rider: Rider, window: _Window) -> _Terms:
+        terms = tariff.rider_terms(rider, window.date)
+        windows = []
+        for cap in terms.caps:
+            spent = self._spent.get(cap.key)
+            if spent is None:
+                spent = self._spent[cap.key] = _Spent(cap, self._past, window)
+                self._windows.append(spent)
+            windows.append((cap, spent))
+        return _Terms(tariff, rider, terms, windows)
 
     def _pair(self, taps: list[Tap]) -> tuple[list[_Trip], bool]:
         """Entries with their exits, operator by operator, in the order of their first taps; and whether any may be joined."""
@@ -419,30 +456,31 @@ class Meter:
     def _price(self, trips: list[_Trip]) -> list[_Fact]:  # noqa: C901, PLR0912, PLR0915  a call a rule costs as much as the rule
         """The facts of ``trips``, which are in the order of travel: each changes what caps and tickets leave for the next."""
         facts: list[_Fact] = []
-        memory, past, complete = self._tariffs.memory, self._past, State.COMPLETE
+        memory, past, complete, distance_fare = self._tariffs.memory, self._past, State.COMPLETE, StepCode.DISTANCE_FARE
         changes: dict[str, Transferred] = {}
+        known_terms: dict[str, _Terms] = {}
         number = -1
         window = _window(0)
-        tariff: Compiled | None = None
-        terms: RiderTerms | None = None
-        operator, rider = "", None
+        tariff: Compiled | None
         for trip in trips:
             entry, leaving = trip.entry, trip.exit
             first = leaving if entry is None else entry
             assert first is not None
-            at = first.at
+            at, operator = first.at, first.operator
             today = (at - _ORIGIN).days
-            if today != number or first.operator != operator:
-                number, operator, window, terms = today, first.operator, _window(today), None
+            if today != number:
+                number, window = today, _window(today)
+                known_terms.clear()
+            rider = first.rider or self._rider
+            held = known_terms.get(operator)
+            if held is None or (held.rider is not rider and held.rider != rider):
                 found = memory.get((operator, number))
                 tariff = found if isinstance(found, Compiled) else in_force(self._tariffs, operator, window.date, number)
-            if tariff is None:
-                facts.append(_unpriced(trip, first, None, "no-tariff"))
-                continue
-            mine = first.rider or self._rider
-            if terms is None or (mine is not rider and mine != rider):
-                rider = mine
-                terms = tariff.rider_terms(mine, window.date)
+                if tariff is None:
+                    facts.append(_unpriced(trip, first, None, "no-tariff"))
+                    continue
+                held = known_terms[operator] = self._terms(tariff, rider, window)
+            tariff, _, terms, windows = held
             rule: LegRule | None = None
             changed: _Changed | None = None
             state, payable = complete, terms.payable
@@ -473,7 +511,7 @@ class Meter:
                         if known is None:
                             facts.append(_unpriced(trip, first, tariff, "no-distance"))
                             continue
-                    code, base = StepCode.DISTANCE_FARE, known
+                    code, base = distance_fare, known
                     fare = base
                     if tariff.transfers:
                         rule, changed, fare = _grouped(trip, tariff, terms, changes, base)
@@ -488,39 +526,52 @@ class Meter:
                 if after is not None and last is not first and last.at - at > after:  # type: ignore[union-attr]
                     extra = tariff.overtime_minor
                     amount += extra
-                for cap in terms.caps:
-                    spent = self._spent.get(cap.key)
-                    if spent is None:
-                        spent = self._spent[cap.key] = _Spent(cap)
-                    room = max(0, cap.amount - spent.at(at, window, past))
+                for cap, spent in windows:
+                    if spent.length is not None:
+                        spent.forget(at)
+                    elif spent.begin != window[spent.bucket]:
+                        spent.begin, spent.total = window[spent.bucket], 0
+                    room = cap.amount - spent.total
                     if amount > room:
-                        cuts = (*cuts, (cap, room - amount))
-                        amount = room
+                        room = max(room, 0)
+                        if amount > room:
+                            cuts = (*cuts, (cap, room - amount))
+                            amount = room
                 capped = charged = amount
+                month = self._months.get(operator)
                 if amount and terms.passes is not None:
-                    month = self._months.get(operator)
                     if month is None:
-                        month = self._months[operator] = _Month()
-                    charged, ticket = month.due(amount, operator, window.month, past, terms.passes)
+                        month = self._months[operator] = _Month(operator, past, window.month)
+                    charged, ticket = month.due(amount, window.month, terms.passes)
+                elif amount and month is not None:
+                    month.enter(window.month)
+                    month.add(amount)
                 past.append((at, operator, capped))
+                if capped:
+                    for spent in self._windows:
+                        if operator in spent.operators:
+                            spent.enter(at, window, capped)
             facts.append(
-                _Fact(
-                    trip,
-                    first,
-                    tariff,
-                    state,
-                    code,
-                    base,
-                    rule,
-                    changed,
-                    concession,
-                    reduced - fare,
-                    extra,
-                    cuts,
-                    ticket,
-                    capped,
-                    charged,
-                    "",
+                _made(
+                    _Fact,
+                    (
+                        trip,
+                        first,
+                        tariff,
+                        state,
+                        code,
+                        base,
+                        rule,
+                        changed,
+                        concession,
+                        reduced - fare,
+                        extra,
+                        cuts,
+                        ticket,
+                        capped,
+                        charged,
+                        "",
+                    ),
                 )
             )
         return facts

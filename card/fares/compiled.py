@@ -50,15 +50,18 @@ class RiderTerms:
 
 
 class CapTerms:
-    """A cap's window: rolling with a ``length``, or with the index of the day's, week's or month's beginning."""
+    """A cap's window: rolling with a ``length``, or with the index of the day's, week's or month's beginning.
+
+    ``key`` is what it looks back on: caps with one key see the same sum.
+    """
 
     __slots__ = ("amount", "bucket", "cap", "key", "length", "operators")
 
-    def __init__(self, tariff: Tariff, cap: Cap) -> None:
-        self.cap, self.key = cap, (tariff.id, cap.id)
-        self.amount, self.operators = cap.amount_minor, cap.operators
-        self.length = cap.minutes * MINUTE
+    def __init__(self, cap: Cap) -> None:
+        self.cap, self.amount, self.operators = cap, cap.amount_minor, cap.operators
         self.bucket = {Window.ROLLING: 0, Window.DAY: 1, Window.WEEK: 2, Window.MONTH: 3}[cap.window]
+        self.length = timedelta(0) if self.bucket else cap.minutes * MINUTE
+        self.key = (self.bucket, self.length, self.operators)
 
 
 class PassTerms:
@@ -162,7 +165,7 @@ class Compiled:
             found = self.terms[key] = RiderTerms(
                 payable=Payable(mine),
                 penal=Payable(tuple(item for item in mine if item.covers_incomplete)),
-                caps=tuple(CapTerms(tariff, cap) for cap in tariff.caps if local or not cap.local_only),
+                caps=tuple(CapTerms(cap) for cap in tariff.caps if local or not cap.local_only),
                 passes=PassTerms(passes) if passes else None,
                 categories=categories,
             )

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from enum import IntEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from app.kernel.clock import local
 
@@ -87,8 +88,7 @@ class JoinRule:
     to_stop: str
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Transferred:
+class Transferred(NamedTuple):
     """What a rider brings to the next leg: the leg just travelled, and the chain of transfers that led to it.
 
     ``pair`` names the transfer rule's groups that were applied last (none: the leg was paid as a leg of its own), ``used`` how

@@ -11,7 +11,7 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response as AnyResponse
 
 from app.kernel import clock
-from app.kernel.errors import Forbidden, Invalid, Refusal, msg
+from app.kernel.errors import Forbidden, Invalid, NotFound, Refusal, msg
 from app.web.auth import Role, allow, principal
 from app.web.db import transaction
 from app.web.i18n import translate
@@ -377,7 +377,7 @@ def save(draft_id: UUID) -> AnyResponse:
     return redirect(url_for("tariff_editor.show", draft_id=draft_id))
 
 
-@blueprint.post("/<uuid:draft_id>/<any(submit, withdraw, publish, send_back):step>")
+@blueprint.post("/<uuid:draft_id>/steps/<step>")
 @allow(Role.OPERATOR)
 def move(draft_id: UUID, step: str) -> AnyResponse:
     """Hand over, give up, publish or send back."""
@@ -387,7 +387,9 @@ def move(draft_id: UUID, step: str) -> AnyResponse:
         "withdraw": gettext("The draft is given up."),
         "publish": gettext("Published. It is in force from its first day on."),
         "send_back": gettext("Sent back with your words."),
-    }[step]
+    }.get(step)
+    if done is None:
+        raise NotFound(step)
     try:
         with transaction() as session:
             if step == "submit":

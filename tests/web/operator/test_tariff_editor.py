@@ -94,15 +94,15 @@ def test_a_wrong_cell_is_named_and_what_was_typed_stays(client: FlaskClient, dat
 
 def test_the_maker_hands_over_and_somebody_else_publishes(client: FlaskClient, database: Database) -> None:
     draft = begun(client, database)
-    assert client.post(f"{draft}/submit").status_code == 302
+    assert client.post(f"{draft}/steps/submit").status_code == 302
     assert "Publish these fares" not in client.get(f"{draft}{EN}").text
-    refused = client.post(f"{draft}/publish{EN}", follow_redirects=True)
+    refused = client.post(f"{draft}/steps/publish{EN}", follow_redirects=True)
     assert "Somebody else has to approve this" in refused.text
     operator(client, database)
     assert "Publish these fares" in client.get(f"{draft}{EN}").text
-    back = client.post(f"{draft}/send_back{EN}", data={"answer": ""}, follow_redirects=True)
+    back = client.post(f"{draft}/steps/send_back{EN}", data={"answer": ""}, follow_redirects=True)
     assert "Say in a sentence what has to change." in back.text
-    done = client.post(f"{draft}/publish{EN}", follow_redirects=True)
+    done = client.post(f"{draft}/steps/publish{EN}", follow_redirects=True)
     assert "Published. It is in force from its first day on." in done.text
     with database.transaction() as session:
         assert len(transit.tariff_views(session, "nj-metro")) == 2
@@ -119,7 +119,7 @@ def test_a_file_replaces_a_table_and_another_operator_sees_nothing(client: Flask
     assert "Only files that say something about fares" in wrong.text
     operator(client, database, "nj-bus")
     assert client.get(draft).status_code == 404
-    assert client.post(f"{draft}/withdraw{EN}", follow_redirects=True).status_code == 404
+    assert client.post(f"{draft}/steps/withdraw{EN}", follow_redirects=True).status_code == 404
 
 
 def tmp_csv(text: str, name: str) -> tuple:

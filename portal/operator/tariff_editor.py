@@ -25,7 +25,7 @@ blueprint = Blueprint("tariff_editor", __name__, url_prefix="/operator/tariffs/d
 BLANK_ROWS: Final = 2
 LARGE: Final = 60
 REFRESH_SECONDS: Final = 3
-CHART_WIDTH, CHART_HEIGHT, CHART_KM = 640, 260, 60
+CHART_WIDTH, CHART_HEIGHT, CHART_LEFT, CHART_KM = 640, 260, 74, 60
 STATES: Final[dict[DraftState, tuple[str, str]]] = {
     DraftState.OPEN: (msg("Being edited"), "info"),
     DraftState.SUBMITTED: (msg("Waiting for a second person"), "wait"),
@@ -68,6 +68,7 @@ COLUMN_NAMES: Final[dict[str, str]] = {
     "overtime_surcharge": msg("Overtime costs"),
     "join_minutes": msg("Minutes within which legs join"),
     "source": msg("Source"),
+    "secondary_source": msg("Not from the law itself"),
     "up_to_km": msg("Up to km"),
     "step_km": msg("Step in km"),
     "step_amount": msg("Amount of a step"),
@@ -280,6 +281,7 @@ class Chart:
 
     width: int
     height: int
+    left: int
     now: str
     draft: str
     ticks: list[tuple[float, str]]
@@ -296,7 +298,7 @@ def _chart(base: Tariff, drafted: Tariff) -> Chart | None:
     level = 200 if top <= 1200 else 500  # noqa: PLR2004  a line every two yuan, or every five
 
     def x(km: float) -> float:
-        return round(40 + (CHART_WIDTH - 50) * km / CHART_KM, 1)
+        return round(CHART_LEFT + (CHART_WIDTH - CHART_LEFT - 10) * km / CHART_KM, 1)
 
     def y(minor: float) -> float:
         return round(CHART_HEIGHT - 24 - (CHART_HEIGHT - 40) * minor / top, 1)
@@ -307,6 +309,7 @@ def _chart(base: Tariff, drafted: Tariff) -> Chart | None:
     return Chart(
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
+        left=CHART_LEFT,
         now=path(lines[0]),
         draft=path(lines[1]),
         ticks=[(x(km), str(km)) for km in range(0, CHART_KM + 1, 10)],

@@ -126,6 +126,14 @@ def staff_of(city: City) -> tuple[Staff, ...]:
             why="enrols gates, sees taps and revenue",
         ),
         Staff(
+            username="operator2",
+            name="演示·票价复核员",
+            name_latin="Demo Fare Checker",
+            role=Role.OPERATOR,
+            organisation=METRO[city],
+            why="publishes the fares that another operator drafted",
+        ),
+        Staff(
             username="hospital",
             name="演示·结算员",
             name_latin="Demo Hospital Desk",

@@ -5,19 +5,23 @@ processes, each batch its own commit with fsync on. ``COPY`` writes the same pre
 a table that has the same primary key and nothing else: the speed of light of this machine. Medians of ``--rounds``.
 
 Each writer has a shard of its own, with its share of the purses and with every open account, so writers never wait for each
-other. Single posts come from threads, as in a web process. Below each figure stands what issue 3 asks for.
+other. Single posts come from threads, as in a web process. django-hordak does the same work on the same server, in an
+environment of its own that is made from PyPI for the run. Beside each figure stands what issue 3 asks for.
 """
 
 import argparse
 import multiprocessing
 import random
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import psycopg
 
@@ -29,6 +33,8 @@ from card import ledger
 from card.ledger import AccountId, Transfer, TransferCode
 
 SHARD_BITS = 48
+HORDAK = Path(__file__).with_name("with_hordak.py")
+HORDAK_PURSES = 20_000  # fewer than ours: every balance is a sum over rows, and these stay in memory
 SETTINGS = {"shared_buffers": "1GB"}  # beside those of every city of the demonstration; fsync stays on
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 MONEY = 10_000_000
@@ -197,6 +203,47 @@ def gathered(url: str, *, callers: int, own: dict[str, range]) -> dict[str, tupl
     return found
 
 
+class Hordak(NamedTuple):
+    """A Python that has django-hordak, and a database that it has made its own."""
+
+    python: Path
+    url: str
+    version: str
+
+    def start(self, act: str, **options: int) -> subprocess.Popen[str]:
+        """One process of ``with_hordak.py``."""
+        given = [f"--{name}={value}" for name, value in options.items()]
+        command = [str(self.python), "-P", str(HORDAK), act, self.url, *given]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def rate(self, *, writers: int, size: int) -> float:
+        """Transfers a second of ``writers`` processes, each posting ``size`` in one commit."""
+        started = [self.start("write", number=number, writers=writers, size=size) for number in range(writers)]
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        spans = [[float(moment) for moment in process.communicate()[0].split()] for process in started]
+        return writers * size / (max(end for _, end in spans) - min(begun for begun, _ in spans))
+
+
+def install_hordak(folder: Path, url: str, *, operators: int) -> Hordak | None:
+    """django-hordak in an environment in ``folder`` and its tables at ``url``; none if PyPI does not answer."""
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check", "-q"]
+    if subprocess.run([*pip, "install", "django-hordak", "psycopg[binary]"], stderr=subprocess.DEVNULL, check=False).returncode:
+        return None
+    asked = "from importlib.metadata import version; print(version('django-hordak'))"
+    version = subprocess.run([str(python), "-c", asked], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    made = Hordak(python, url, version)
+    assert made.start("prepare", purses=HORDAK_PURSES, operators=operators).wait() == 0
+    return made
+
+
 def bytes_each(url: str) -> float:
     """Bytes a transfer takes on disk, its indexes included."""
     with psycopg.connect(url) as connection:
@@ -216,6 +263,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=2000, help="transfers a batch")
     parser.add_argument("--batches", type=int, default=25, help="batches a writer and round")
     parser.add_argument("--callers", type=int, default=32, help="callers of single posts")
+    parser.add_argument("--hordak-size", type=int, default=400, help="transfers a batch of django-hordak, one batch a round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
         "--folder", type=Path, default=None, help="where the server keeps its files; a temporary folder if not given"
@@ -261,6 +309,14 @@ def main() -> None:
             ours = name.startswith("through")
             show(f"{asked.callers} threads, {name}, posts a second", rate, "at least 5,000" if ours else "")
             show(f"{asked.callers} threads, {name}, 99th percentile in ms", worst, "under 25" if ours else "")
+        other = postgres.ensure_database(server, f"hordak_{time.time_ns()}")
+        hordak = install_hordak(Path(temporary) / "hordak", other, operators=asked.operators)
+        if hordak is None:
+            print("django-hordak cannot be installed: PyPI does not answer here, so there is no figure to compare with.")
+            return
+        theirs = median(lambda: hordak.rate(writers=2, size=asked.hordak_size))
+        show(f"django-hordak {hordak.version}, {HORDAK_PURSES:,} purses, 2 writers, transfers a second", theirs)
+        show("  guarded batches by 2 writers, times as many", rates[2] / theirs, "at least 40")
 
 
 if __name__ == "__main__":

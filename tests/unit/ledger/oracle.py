@@ -1,8 +1,9 @@
 """A second, naive ledger to compare the real one with: plain dictionaries, one step after another, whole copies to undo."""
 
 import copy
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -27,11 +28,15 @@ class Book:
     lines: list[tuple[UUID, int | None, int | None]] = field(default_factory=list)
     holds: dict[UUID, tuple[Hold, str, UUID | None, int | None]] = field(default_factory=dict)
 
+    def copied(self) -> "Book":
+        """A book that stands alike; what its parts hold never changes."""
+        return Book(**{name: copy.copy(part) for name, part in vars(self).items()})
+
     def post(self, groups: Sequence[Sequence[Transfer]]) -> list[tuple[str, str]]:
         """(status, code) of each transfer."""
         answers: list[tuple[str, str]] = []
         for group in groups:
-            before = copy.deepcopy(self)
+            before = self.copied()
             tried = [self.one(transfer) for transfer in group]
             first = next((n for n, (status, _) in enumerate(tried) if status == "refused"), None)
             if first is None:
@@ -208,3 +213,69 @@ steps = st.lists(
     ),
     max_size=8,
 )
+
+
+class Chance:
+    """Long histories from one seed, drawn step by step with an eye on the book, so that floors are met exactly."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def new_id(self) -> UUID:
+        """An id of the history's own."""
+        return ids.derived_id(NOW, "chance", str(self.random.getrandbits(64)))
+
+    def sides(self, mischief: float) -> tuple[AccountId, AccountId]:
+        """Two places, with ``mischief`` also such as do not exist or do not mix."""
+        odd = (DOLLARS, NOWHERE) if self.random.random() < mischief else ()
+        debit, credit = self.random.sample((*GUARDED, *OPEN, *odd), 2)
+        return AccountId(debit), AccountId(credit)
+
+    def transfer(self, book: Book, before: Sequence[Transfer], mischief: float) -> Transfer:
+        """A new transfer; with ``mischief`` also a repeat, a conflict, all that is free, or a little more."""
+        if before and self.random.random() < mischief:
+            again = self.random.choice(before)
+            return again if self.random.random() < 0.7 else replace(again, amount_minor=again.amount_minor + 1)
+        debit, credit = self.sides(mischief)
+        amount = self.random.randint(1, 3)
+        if debit in FLOORS and self.random.random() < 0.4:
+            free = book.posted[debit] - book.held[debit] - FLOORS[debit]
+            amount = max(1, free + (self.random.random() < mischief))
+        return Transfer(id=self.new_id(), debit=debit, credit=credit, amount_minor=amount, code=TransferCode.FARE, event_at=NOW)
+
+    def batch(self, book: Book) -> list[list[Transfer]]:
+        """One to six groups of one to four transfers."""
+        mischief = self.random.choice((0, 0, 0.05, 0.3))
+        seen, made = [transfer for transfer, _ in book.memory.values()], []
+        for _ in range(self.random.randint(1, 6)):
+            group: list[Transfer] = []
+            for _ in range(self.random.choice((1, 1, 1, 2, 4))):
+                group.append(self.transfer(book, seen, mischief))
+                seen.append(group[-1])
+            made.append(group)
+        return made
+
+    def hold(self, book: Book, *, now: datetime) -> Hold:
+        """A new hold, or one that is there."""
+        if book.holds and self.random.random() < 0.1:
+            return self.random.choice(list(book.holds.values()))[0]
+        debit, credit = self.sides(0.1)
+        return Hold(
+            id=self.new_id(),
+            debit=debit,
+            credit=credit,
+            amount_minor=self.random.randint(1, 4),
+            code=TransferCode.FARE,
+            expires_at=now + timedelta(minutes=self.random.choice((2, 20))),
+            reference="held",
+        )
+
+    def resolution(self, book: Book) -> tuple[UUID, str, UUID, int | None]:
+        """What is done with a hold: its id, to which state, by which transfer, with how much."""
+        known, used = list(book.holds), list(book.memory)
+        return (
+            self.random.choice(known) if known and self.random.random() < 0.9 else self.new_id(),
+            self.random.choice(("posted", "posted", "voided", "expired")),
+            self.random.choice(used) if used and self.random.random() < 0.1 else self.new_id(),
+            self.random.choice((None, self.random.randint(1, 5))),
+        )

@@ -37,6 +37,7 @@ from portal.resident import health as health_screen
 from portal.resident import journeys as journeys_screen
 from portal.resident import messages as messages_screen
 from portal.resident import payments as payments_screen
+from portal.resident import receipts as resident_receipts
 from portal.resident import security as security_screen
 from portal.resident import statements as resident_statements
 from portal.staff import cards as staff_cards
@@ -110,6 +111,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
             home,
             resident_card,
             resident_statements,
+            resident_receipts,
             phone,
             top_up,
             payments_screen,

@@ -36,9 +36,9 @@ def _scanned(content: bytes) -> Document:
 def _attached(content: bytes) -> Document:
     try:
         names = PdfFileReader(io.BytesIO(content), strict=False).root["/Names"]["/EmbeddedFiles"]["/Names"]
-        for name, specification in zip(names[::2], names[1::2], strict=True):
-            if str(name) == NAME:
-                document = json.loads(specification.get_object()["/EF"]["/F"].data)
+        for place in range(0, len(names), 2):
+            if str(names[place]) == NAME:
+                document = json.loads(names[place + 1]["/EF"]["/F"].data)
                 if isinstance(document, dict):
                     return document
     except (KeyError, PdfError, ValueError) as error:

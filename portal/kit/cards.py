@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from app.kernel.clock import civil_date as civil
 from app.kernel.errors import msg
@@ -127,8 +128,9 @@ class PurseView:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Movement:
-    """One line of a statement."""
+    """One line of a statement; ``id`` is its transfer."""
 
+    id: UUID
     what: str
     at: datetime
     amount: str
@@ -188,6 +190,7 @@ def movements(lines: Sequence[ledger.StatementLine]) -> list[Movement]:
     """Lines of a statement in the page's language."""
     return [
         Movement(
+            id=line.transfer_id,
             what=translate(MOVEMENTS[line.code.slug]) if line.code.slug in MOVEMENTS else line.code.slug,
             at=line.event_at,
             amount=yuan(line.amount_minor, sign=True),

@@ -1,5 +1,6 @@
 """A QR as one SVG path: small, sharp at any size, and without an inline style."""
 
+import io
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +17,9 @@ class Drawing:
     path: str
 
 
-def draw(text: str) -> Drawing:
-    """The QR of ``text`` with medium error correction; text of the alphanumeric set is packed as such."""
-    matrix = segno.make(text, error="m", micro=False, boost_error=False).matrix
+def draw(text: str, *, error: str = "m") -> Drawing:
+    """The QR of ``text``, with medium error correction unless said; text of the alphanumeric set is packed as such."""
+    matrix = segno.make(text, error=error, micro=False, boost_error=False).matrix
     steps: list[str] = []
     for y, row in enumerate(matrix):
         x = 0
@@ -30,3 +31,10 @@ def draw(text: str) -> Drawing:
                 steps.append(f"M{x + QUIET} {y + QUIET}h{length}v1h-{length}z")
             x += length or 1
     return Drawing(size=len(matrix) + 2 * QUIET, path="".join(steps))
+
+
+def picture(text: str, *, error: str = "m", scale: int = 6) -> bytes:
+    """The QR of ``text`` as a PNG, each module ``scale`` pixels wide."""
+    drawn = io.BytesIO()
+    segno.make(text, error=error, micro=False, boost_error=False).save(drawn, kind="png", scale=scale, border=QUIET)
+    return drawn.getvalue()

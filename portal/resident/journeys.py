@@ -8,6 +8,7 @@ from uuid import UUID
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask_babel import gettext
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from app.kernel import clock
@@ -15,7 +16,7 @@ from app.kernel.errors import Conflict, Invalid
 from app.web.auth import Role, allow, principal
 from app.web.db import transaction
 from app.web.i18n import translate
-from card import cards, transit
+from card import cards, ledger, transit
 from card.fares import State
 from portal.kit import journeys as words
 from portal.kit import yuan
@@ -79,6 +80,7 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         history = transit.postings_of_day(
             session, card_number=journey.card_number, day=journey.card_day, operator_id=journey.operator_id
         )
+        booked = [one for one in history if _is_booked(session, one.id)]
         day = transit.taps_of_card_day(session, journey)
         placed = transit.put_in_place(session, journey)
         asked = transit.contests_of_journey(session, journey)
@@ -96,6 +98,7 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         taps=_taps(journey, day, placed, stops),
         placed=[(one, words.stop_name(stops, one.stop_id)) for one in placed],
         history=words.changes(history, day, stops) if history else [],
+        receipts=booked,
         tariff=tariff,
         tariff_name=words.named(tariff.names) if tariff else None,
         incomplete=journey.state in (State.MISSING_ENTRY, State.MISSING_EXIT),
@@ -106,6 +109,15 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         errors=errors or {},
     )
     return page, status
+
+
+def _is_booked(session: Session, transfer_id: UUID) -> bool:
+    """Whether money moved under this very id; a debt or a correction may have moved under others."""
+    try:
+        ledger.transfer(session, transfer_id)
+    except ledger.UnknownTransfer:
+        return False
+    return True
 
 
 def _taps(

@@ -133,10 +133,10 @@ def examine(content: bytes, media_type: MediaType) -> None:
 # The press
 
 
-def code(text: str) -> bytes:
-    """``text`` as a QR code in SVG, with the quiet zone that a scanner needs."""
+def code(text: str, *, error: str = "m") -> bytes:
+    """``text`` as a QR code in SVG, with the quiet zone that a scanner needs; ``error`` is its level of correction."""
     drawn = io.BytesIO()
-    segno.make(text, error="m", boost_error=False).save(drawn, kind="svg", border=2, scale=4, dark="#10312b", xmldecl=False)
+    segno.make(text, error=error, boost_error=False).save(drawn, kind="svg", border=2, scale=4, dark="#10312b", xmldecl=False)
     return drawn.getvalue()
 
 
@@ -173,7 +173,7 @@ def press(desk: Desk, letter: Letter, *, number: str, address: str, qr_text: str
 
 
 def set_sheet(session: Session, sheet: Sheet, *, at: datetime) -> bytes:
-    """Set a sheet as PDF/A-2b. Raises :class:`FontsMissing` before anything would be printed as empty boxes."""
+    """Set a sheet as PDF/A-3b. Raises :class:`FontsMissing` before anything would be printed as empty boxes."""
     if not any(FONTS.glob("*.ttf")):
         raise FontsMissing(str(FONTS))
     desk = desk_of(session)
@@ -194,15 +194,19 @@ def set_sheet(session: Session, sheet: Sheet, *, at: datetime) -> bytes:
             for table in sheet.tables
         ],
         "note": _both(sheet.note) if sheet.note else None,
+        "attached": sheet.attached,
     }
+    inputs = {"sheet": json.dumps(content, ensure_ascii=False)}
+    if sheet.code:
+        inputs["code"] = code(sheet.code, error="l").decode()
     made = typst.compile(
         SHEET,
         root=SHEET.parent,
         font_paths=[FONTS],
         ignore_system_fonts=True,
         format="pdf",
-        sys_inputs={"sheet": json.dumps(content, ensure_ascii=False)},
-        pdf_standards="a-2b",
+        sys_inputs=inputs,
+        pdf_standards="a-3b",
         timestamp=int(at.timestamp()),
     )
     assert isinstance(made, bytes)

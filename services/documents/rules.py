@@ -106,13 +106,18 @@ class SheetTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A statement or report of many pages: a number, facts, tables, a note. No seal: who doubts it asks the city."""
+    """A statement or report of many pages: a number, facts, tables, a note. No seal: who doubts it asks the city.
+
+    ``code`` is the text of a QR as large as the page allows; ``attached`` is a file that travels inside, its name and content.
+    """
 
     number: str
     title: Both
     facts: tuple[tuple[Both, str], ...]
-    tables: tuple[SheetTable, ...]
+    tables: tuple[SheetTable, ...] = ()
     note: Both | None = None
+    code: str | None = None
+    attached: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

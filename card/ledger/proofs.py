@@ -14,7 +14,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import cbor2
-from sqlalchemy import func, insert, or_, select, text, tuple_
+from sqlalchemy import Row, func, insert, or_, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
@@ -37,7 +37,7 @@ from card.ledger.models import (
 )
 from card.ledger.notes import Checkpoint, Kind, VerifierKey
 from card.ledger.receipts import FORMAT
-from card.ledger.rules import Finding, FindingKind, batch_of, leaf_of, place_of
+from card.ledger.rules import LEAF_BITS, Finding, FindingKind, batch_of, leaf_of, place_of
 from card.ledger.tree import BadProof, Fetch, Suite
 
 LOCK: Final = 320_000_003  # one sealer at a time
@@ -208,40 +208,57 @@ def _batch(session: Session, batch_no: int, suite: Suite) -> list[bytes]:
     return sorted([*found, *archived], key=lambda data: int(cbor2.loads(data)[3])) if archived else found
 
 
-def _within(session: Session, sealed: LedgerSeal, leaf: int, suite: Suite) -> tuple[bytes, list[bytes]]:
+def _within(session: Session, placed: Row[Any], suite: Suite) -> tuple[bytes, list[bytes]]:
     """A transfer's canonical bytes and its path to the root of its batch, by reading its block of the batch alone.
 
     The roots of the blocks are kept with the seal, and a tree over blocks of a power of two is the tree over their leaves. A
     batch of which a part is archived is read as a whole.
     """
+    batch_no, leaf = batch_of(placed.place), leaf_of(placed.place)
     begin = leaf // BLOCK * BLOCK
-    facts = _facts(session, place_of(sealed.batch_no, begin), place_of(sealed.batch_no, begin + BLOCK))
+    facts = _facts(session, place_of(batch_no, begin), place_of(batch_no, begin + BLOCK))
     data = [transfer_data(row, suite) for row in facts]
-    blocks = [sealed.blocks[at : at + HASH] for at in range(0, len(sealed.blocks), HASH)]
+    blocks = [placed.blocks[at : at + HASH] for at in range(0, len(placed.blocks), HASH)]
     hashes = [tree.leaf_hash(one, suite) for one in data]
     if leaf - begin < len(data) and blocks[begin // BLOCK] == tree.root(hashes, suite):
         own = tree.path(hashes, leaf - begin, suite)
         return data[leaf - begin], [*own, *tree.path(blocks, begin // BLOCK, suite)]
-    whole = _batch(session, sealed.batch_no, suite)
+    whole = _batch(session, batch_no, suite)
     return whole[leaf], tree.path([tree.leaf_hash(one, suite) for one in whole], leaf, suite)
 
 
-def _stored_path(session: Session, position: int, size: int, suite: Suite) -> list[bytes]:
-    """The path of a batch in the tree of ``size``, its nodes read at once."""
-    wanted: list[tuple[int, int]] = []
+# A transfer's place, its batch as it was sealed, the checkpoint that proves it with what others added, and the nodes that lead
+# there: at each level the node beside the way up, and the full subtrees of which a tree of this size is made.
+PLACED: Final = """
+SELECT t.place, s.position, s.root, s.records, s.blocks, b.transfers, b.total_minor, b.posted_at, b.shard,
+  c.size, c.suite, c.note, added.keys, added.lines, nodes.levels, nodes.indexes, nodes.hashes
+FROM (SELECT coalesce(%(place)s::bigint, (SELECT place FROM card.transfer WHERE id = %(id)s)) AS place) t
+  LEFT JOIN card.ledger_seal s ON s.batch_no = t.place >> %(leaf_bits)s
+  LEFT JOIN card.ledger_batch b ON b.batch_no = s.batch_no
+  LEFT JOIN card.ledger_checkpoint c ON c.size = coalesce(
+    (SELECT max(size) FROM card.ledger_cosignature WHERE size > s.position), (SELECT max(size) FROM card.ledger_checkpoint))
+  LEFT JOIN LATERAL (SELECT array_agg(verifier_key ORDER BY city) AS keys, array_agg(line ORDER BY city) AS lines
+    FROM card.ledger_cosignature WHERE size = c.size) added ON true
+  LEFT JOIN LATERAL (SELECT array_agg(n.level) AS levels, array_agg(n.index) AS indexes, array_agg(n.hash) AS hashes
+    FROM (SELECT level, (s.position >> level) # 1 AS index FROM generate_series(0, 40) level
+            WHERE (((s.position >> level) # 1) + 1) << level <= c.size
+          UNION SELECT level, (c.size >> level) - 1 FROM generate_series(0, 40) level WHERE (c.size >> level) & 1 = 1) wanted
+      JOIN card.ledger_node n ON n.level = wanted.level::smallint AND n.index = wanted.index) nodes ON true
+WHERE t.place IS NOT NULL
+"""
 
-    def note(level: int, index: int) -> bytes:
-        wanted.append((level, index))
-        return b""
 
-    tree.stored_path(note, position, size, suite)
-    found = session.execute(
-        select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).where(
-            tuple_(LedgerNode.level, LedgerNode.index).in_(wanted)
-        )
-    )
-    nodes: dict[tuple[int, int], bytes] = {(level, index): kept for level, index, kept in found}
-    return tree.stored_path(lambda level, index: nodes[level, index], position, size, suite)
+def _placed(session: Session, transfer_id: UUID) -> Row[Any]:
+    """Where a sealed transfer is. Raises ``UnknownTransfer``, :class:`NotSealed`."""
+    connection = session.connection()
+    asked = {"id": transfer_id, "place": None, "leaf_bits": LEAF_BITS}
+    found = connection.exec_driver_sql(PLACED, asked).one_or_none()
+    if found is None:  # it may be archived
+        booking = queries.booking(session, transfer_id)
+        found = connection.exec_driver_sql(PLACED, asked | {"place": place_of(booking.batch_no, booking.leaf)}).one()
+    if found.position is None:
+        raise NotSealed(str(transfer_id))
+    return found
 
 
 def _fetch(session: Session) -> Fetch:
@@ -415,19 +432,6 @@ def consistency_proof(session: Session, *, old: int, size: int) -> list[bytes]:
     return tree.consistency(_fetch(session), old, size, tree.SUITES[suite])
 
 
-def _best_checkpoint(session: Session, position: int) -> LedgerCheckpoint:
-    """The checkpoint by which a receipt is proven: the newest that another city cosigned, or the newest."""
-    cosigned = session.scalar(select(func.max(LedgerCosignature.size)).where(LedgerCosignature.size > position))
-    query = select(LedgerCheckpoint).order_by(LedgerCheckpoint.size.desc()).limit(1)
-    return session.scalars(query.where(LedgerCheckpoint.size == cosigned) if cosigned else query).one()
-
-
-def cosignatures(session: Session, size: int) -> list[Cosignature]:
-    """What other cities added to the checkpoint of ``size`` batches, by city."""
-    rows = session.scalars(select(LedgerCosignature).where(LedgerCosignature.size == size).order_by(LedgerCosignature.city))
-    return [Cosignature(city=row.city, key=row.verifier_key, line=row.line, at=row.cosigned_at, size=row.size) for row in rows]
-
-
 def newest_cosignatures(session: Session) -> list[Cosignature]:
     """The newest cosignature of each city, by city."""
     rows = session.scalars(
@@ -471,19 +475,21 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
     The checkpoint is the newest that another city cosigned, where one covers the transfer. Raises ``UnknownTransfer``,
     :class:`NotSealed`.
     """
-    booking = queries.booking(session, transfer_id)
-    found = session.execute(
-        select(LedgerSeal, LedgerBatch)
-        .join(LedgerBatch, LedgerBatch.batch_no == LedgerSeal.batch_no)
-        .where(LedgerSeal.batch_no == booking.batch_no)
-    ).one_or_none()
-    if found is None:
-        raise NotSealed(str(transfer_id))
-    sealed, batch = found
-    chosen = _best_checkpoint(session, sealed.position)
-    suite = tree.SUITES[chosen.suite]
-    transfer, within = _within(session, sealed, booking.leaf, suite)
-    added = cosignatures(session, chosen.size)
+    placed = _placed(session, transfer_id)
+    suite = tree.SUITES[placed.suite]
+    transfer, within = _within(session, placed, suite)
+    kept = dict(zip(zip(placed.levels, placed.indexes, strict=True), placed.hashes, strict=True))
+    above = tree.stored_path(lambda level, index: kept[level, index], placed.position, placed.size, suite)
+    batch = batch_data(
+        batch_no=batch_of(placed.place),
+        transfers=placed.transfers,
+        total_minor=placed.total_minor,
+        posted_at=placed.posted_at,
+        root=placed.root,
+        records=placed.records,
+        shard=placed.shard,
+        suite=suite,
+    )
 
     def encoded(value: bytes) -> str:
         return base64.b64encode(value).decode()
@@ -491,13 +497,13 @@ def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
     return {
         "format": FORMAT,
         "transfer": encoded(transfer),
-        "transfer_index": booking.leaf,
+        "transfer_index": leaf_of(placed.place),
         "transfer_path": [encoded(sibling) for sibling in within],
-        "batch": encoded(_leaf(batch, sealed.root, sealed.records, suite)),
-        "batch_index": sealed.position,
-        "batch_path": [encoded(sibling) for sibling in _stored_path(session, sealed.position, chosen.size, suite)],
-        "checkpoint": chosen.note + "".join(one.line for one in added),
-        "cosigners": [one.key for one in added],
+        "batch": encoded(batch),
+        "batch_index": placed.position,
+        "batch_path": [encoded(sibling) for sibling in above],
+        "checkpoint": placed.note + "".join(placed.lines or []),
+        "cosigners": placed.keys or [],
     }
 
 

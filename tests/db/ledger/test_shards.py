@@ -17,7 +17,7 @@ from app.kernel import ids, outbox
 from app.kernel.db import Base, Database, psycopg_url
 from app.wiring import COURIERS, HANDLERS
 from card import ledger
-from card.ledger import AccountId, AccountKind, Hold, Transfer, TransferCode, actions, chart, models, shards
+from card.ledger import AccountId, AccountKind, Hold, Transfer, TransferCode, chart, models, posting, shards
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OWN = {
@@ -122,7 +122,7 @@ def test_no_statement_of_the_ledger_joins_two_shards(database: Database, stateme
             ledger.open_account(session, spec, now=NOW) for spec in (chart.bank(), chart.purse("p"), chart.operator("m"))
         )
         top_up, fare = pay(bank, purse, 500), pay(purse, metro, 100)
-        assert actions.post_fast(session, [top_up, fare], now=NOW)
+        assert posting.post_fast(session, [top_up, fare], now=NOW)
         ledger.post(session, [top_up, pay(purse, metro, 10_000), pay(purse, metro, 1)], now=NOW)
         ledger.reverse(session, original_id=fare.id, reversal_id=ids.new_id(), now=NOW)
         for resolve in ("post", "void", "expire"):
@@ -269,16 +269,16 @@ def test_a_crash_between_the_halves_delays_the_money_and_never_loses_or_doubles_
     assert balances(database, *two) == [500, 0, 0, 0]
     with database.transaction() as session:
         move(session, pay(payer, payee, 100))
-    post_all = actions.post_all
+    post_all = posting.post_all
 
     def dies_after(*arguments: object, **named: object) -> None:  # after the second half was written, before it commits
         post_all(*arguments, **named)  # type: ignore[arg-type]
         raise Crash
 
-    monkeypatch.setattr(actions, "post_all", dies_after)
+    monkeypatch.setattr(posting, "post_all", dies_after)
     assert deliver(database)  # fails, is kept
     assert balances(database, *two) == [400, 100, 0, 0]
-    monkeypatch.setattr(actions, "post_all", post_all)
+    monkeypatch.setattr(posting, "post_all", post_all)
     assert outbox.deliver_one(database, HANDLERS, COURIERS, now=NOW + timedelta(days=2))
     assert balances(database, *two) == [400, 100, -100, 100]
     assert not deliver(database)

@@ -40,6 +40,7 @@ from card.cards.queries import (
     get,
     holders_of,
     live_card,
+    standing,
 )
 from card.cards.rules import (
     KIOSK_LIFE,
@@ -105,5 +106,6 @@ __all__ = [
     "renew_chip",
     "replace",
     "show_code",
+    "standing",
     "unblock",
 ]

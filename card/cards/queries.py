@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, func, select
@@ -153,6 +154,32 @@ def denial_of(session: Session, status_index: int) -> tuple[int, datetime] | Non
         .limit(1)
     ).one_or_none()
     return (row.seq, row.made_at) if row is not None and row.denied else None
+
+
+class Standing(NamedTuple):
+    """Whose a card is, and whether it is good now."""
+
+    holder_id: UUID
+    good: bool
+
+
+_STANDING: Final = """
+SELECT c.holder_id, c.status, coalesce((
+    SELECT d.denied FROM card.deny_change d WHERE d.status_index = %(index)s AND d.delta_seq IS NOT NULL
+    ORDER BY d.delta_seq DESC, d.id DESC LIMIT 1), false)
+FROM card.card c WHERE c.number = %(number)s
+"""
+
+
+def standing(session: Session, number: str, status_index: int) -> Standing | None:
+    """Holder of a card, and whether it and the device behind ``status_index`` are good now; none: never issued.
+
+    One statement without objects, for a gate that waits for it.
+    """
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    row = connection.execute(_STANDING, {"number": number, "index": status_index}, prepare=True).fetchone()
+    return None if row is None else Standing(holder_id=row[0], good=row[1] == Status.ACTIVE.value and not row[2])
 
 
 def denials_of(session: Session, indexes: Iterable[int]) -> dict[int, tuple[int, datetime]]:

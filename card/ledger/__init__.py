@@ -46,7 +46,7 @@ from card.ledger.close import (
     verify_close,
 )
 from card.ledger.notes import Checkpoint, Kind, VerifierKey, cosignature, read_note
-from card.ledger.opening import open_accounts, void_holds
+from card.ledger.opening import hold_at_once, open_accounts, void_holds
 from card.ledger.pages import BadCursor, Period, balance_at, period, statement
 from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
 from card.ledger.posting import post, post_all, post_groups
@@ -232,6 +232,7 @@ __all__ = [
     "give_back",
     "grant_purse",
     "hold",
+    "hold_at_once",
     "last_checks",
     "measure",
     "month_close",

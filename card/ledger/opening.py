@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, func, insert, select
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from card.ledger.actions import void_hold
 from card.ledger.models import AccountBalance, AccountRow, HoldRow
-from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec, HoldState
+from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec, HoldState, TransferCode
 
 
 def open_accounts(session: Session, specs: Iterable[AccountSpec], *, now: datetime) -> dict[str, AccountId]:
@@ -66,6 +67,55 @@ def _open(session: Session, keys: Iterable[str]) -> dict[str, AccountId]:
     wanted = bindparam(None, sorted(keys), type_=ARRAY(Text()))
     rows = session.execute(select(AccountRow.key, AccountRow.id).where(AccountRow.key == any_(wanted)))
     return {row.key: AccountId(row.id) for row in rows}
+
+
+_HOLD: Final = """
+WITH debit AS (SELECT id, shard, ledger, currency FROM card.account WHERE key = %(purse)s AND shard = %(shard)s AND guarded),
+  credit AS (SELECT id, ledger, currency FROM card.account WHERE key = %(payee)s AND shard = %(payee_shard)s),
+  held AS (
+    UPDATE card.account_balance b SET held_minor = b.held_minor + %(amount)s FROM debit d, credit c
+    WHERE b.account_id = d.id AND b.shard = d.shard AND d.ledger = c.ledger AND d.currency = c.currency
+      AND b.posted_minor - b.held_minor - b.floor_minor >= %(amount)s
+      AND NOT EXISTS (SELECT FROM card.hold h WHERE h.id = %(id)s AND h.shard = d.shard)
+    RETURNING d.id AS debit, c.id AS credit, d.shard)
+INSERT INTO card.hold (id, shard, debit, credit, amount_minor, code, expires_at, reference, held_at, state)
+SELECT %(id)s, shard, debit, credit, %(amount)s, %(code)s, %(until)s, %(reference)s, %(now)s, 'pending' FROM held
+"""
+
+
+def hold_at_once(
+    session: Session,
+    purse: AccountSpec,
+    payee: AccountSpec,
+    *,
+    hold_id: UUID,
+    amount_minor: int,
+    code: TransferCode,
+    until: datetime,
+    reference: str,
+    now: datetime,
+) -> bool:
+    """Reserve ``amount_minor`` on ``purse`` for ``payee`` in one statement, where both are open, the money is there and no hold
+    has this id.
+
+    Where the answer is no, nothing has changed, and :func:`hold` says why. Two that meet under one new id: one raises
+    ``UniqueViolation``.
+    """
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    parameters = {
+        "purse": purse.key,
+        "shard": purse.shard,
+        "payee": payee.key,
+        "payee_shard": payee.shard,
+        "id": hold_id,
+        "amount": amount_minor,
+        "code": int(code),
+        "until": until,
+        "reference": reference,
+        "now": now,
+    }
+    return bool(connection.execute(_HOLD, parameters, prepare=True).rowcount)
 
 
 def void_holds(session: Session, ids: Callable[[], Iterable[UUID]], *, now: datetime) -> int:

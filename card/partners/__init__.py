@@ -9,7 +9,18 @@ from card.partners.actions import admit, own_configuration, refuse, request_join
 from card.partners.api import authenticate, install
 from card.partners.gateway import ask_to_join, refresh, send
 from card.partners.identity import TrustAnchorMissing, of_settings
-from card.partners.queries import City, Entry, Exchange, cities, city, directory, exchanges, issuer_keys, own_city
+from card.partners.queries import (
+    City,
+    Entry,
+    Exchange,
+    cities,
+    city,
+    directory,
+    exchanges,
+    issuer_keys,
+    own_city,
+    own_issuer_key,
+)
 from card.partners.rules import (
     CodeTaken,
     MessageExpired,
@@ -58,6 +69,7 @@ __all__ = [
     "of_settings",
     "own_city",
     "own_configuration",
+    "own_issuer_key",
     "refresh",
     "refuse",
     "request_join",

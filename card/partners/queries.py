@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import select
@@ -116,6 +117,20 @@ def federation_keys(session: Session, *, now: datetime) -> dict[str, tuple[str, 
 
 def _raw(jwks: Json) -> list[tuple[str, bytes]]:
     return [(kid, signing.public_bytes(key)) for kid, key in keys_of(jwks).items()]
+
+
+_own_keys: dict[Path, tuple[int, tuple[str, bytes]]] = {}  # by the key's file, as of its last change
+
+
+def own_issuer_key(keys_dir: Path) -> tuple[str, bytes]:
+    """The city's present card-issuer key as (key id, 32 raw bytes); its file is read again when it has changed."""
+    file = keys_dir / f"{Purpose.CARD_ISSUER}.pem"
+    changed = file.stat().st_mtime_ns if file.exists() else 0
+    known = _own_keys.get(file)
+    if known is None or known[0] != changed or not changed:
+        key = signing.load_or_create(keys_dir, Purpose.CARD_ISSUER)
+        known = _own_keys[file] = file.stat().st_mtime_ns, (key.kid, key.public_bytes)
+    return known[1]
 
 
 def issuer_keys(session: Session) -> dict[str, list[tuple[str, bytes]]]:

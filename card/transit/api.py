@@ -5,9 +5,9 @@ from datetime import date, datetime, timedelta
 from typing import Final, Literal
 from uuid import UUID
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, g, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
-from psycopg.errors import DeadlockDetected
+from psycopg.errors import DeadlockDetected, UniqueViolation
 from pydantic import BaseModel, Field, field_validator
 from sqlalchemy.exc import DBAPIError
 
@@ -21,11 +21,12 @@ from card.credentials import CredentialRefused, Reason, TapKind
 from card.fares import card_day
 from card.transit import authorisation, ingestion, presentments, queries, terminals
 from card.transit.queries import JourneyView, PostingView
-from card.transit.rules import Liability, TerminalProofRefused
+from card.transit.rules import Liability, TerminalProofRefused, UnknownTerminal
 
 TAG: Final = Tag(name="transit", description="Terminals, taps, journeys, operators' statements, claims between cities.")
 blueprint = APIBlueprint("transit", __name__, abp_tags=[TAG])
 
+KNOWN: Final = "transit.known-terminals"
 CBOR: Final = "application/cbor"
 REPEATABLE: Final = frozenset({"transit.authorise"})  # the same request gets the same answer
 EXPLANATION_MAX: Final = 262_144
@@ -111,25 +112,57 @@ def tell_the_time(response: Response) -> Response:
 
 def install(app: Flask) -> None:
     """Let terminals in by their signature."""
+    app.extensions[KNOWN] = {}
     register_authenticator(app, Caller.TERMINAL, authenticate)
 
 
 def authenticate() -> Principal:
     """The terminal that signed this request; raises ``UnknownTerminal``, ``ProofReplayed`` or ``TerminalProofRefused``."""
+    repeatable = request.endpoint in REPEATABLE
+    return (_remembered() if repeatable else None) or _proved(once=not repeatable)
+
+
+def _proved(*, once: bool) -> Principal:
+    now, path = clock.now(), request.full_path.rstrip("?")
     with transaction() as session:
         try:
             row = terminals.prove(
                 session,
                 request.headers.get("Authorization", ""),
                 method=request.method,
-                path=request.full_path.rstrip("?"),
+                path=path,
                 body=request.get_data(),
-                now=clock.now(),
-                once=request.endpoint not in REPEATABLE,
+                now=now,
+                once=once,
             )
         except CredentialRefused as refusal:
             raise TerminalProofRefused(refusal.detail, reason=refusal.reason.value) from refusal
+        if not once:
+            _known().update({str(row.id): (row.public_key, row.operator_id)})
         return Principal(caller=Caller.TERMINAL, id=str(row.id), organisation=row.operator_id)
+
+
+def _remembered() -> Principal | None:
+    """The terminal, by the key that it had when it last asked; ``g.proved_by`` is that key, for the view to make sure of."""
+    known = _known()
+    try:
+        terminal_id, g.proved_by, organisation = terminals.verify_remembered(
+            request.headers.get("Authorization", ""),
+            known,
+            method=request.method,
+            path=request.full_path.rstrip("?"),
+            body=request.get_data(),
+            now=clock.now(),
+        )
+    except (CredentialRefused, UnknownTerminal):
+        return None
+    return Principal(caller=Caller.TERMINAL, id=terminal_id, organisation=organisation)
+
+
+def _known() -> dict[str, tuple[bytes, str]]:
+    """Key and operator of the terminals that have asked this process; one city's gates are few enough to keep."""
+    found: dict[str, tuple[bytes, str]] = current_app.extensions[KNOWN]
+    return found
 
 
 @blueprint.post("/api/transit/terminals/enrol", summary="Enrol a terminal with a one-time token")
@@ -211,11 +244,20 @@ def authorise() -> Response:
     qr, kind = credentials.cbor.field(asked, "qr", bytes), credentials.cbor.field(asked, "kind", str)
     if kind not in set(TapKind):
         raise CredentialRefused(Reason.MALFORMED, "kind")
-    with transaction() as session:
-        found = authorisation.authorise(session, terminal_id=UUID(principal().id), kind=TapKind(kind), qr=qr, now=clock.now())
+    try:
+        found = _authorise(TapKind(kind), qr)
+    except UniqueViolation:  # the same was asked twice at once: the other has held it by now
+        found = _authorise(TapKind(kind), qr)
     until = int(found.until.timestamp()) if found.until else 0
     answer = {"approved": found.approved, "code": found.code, "held_minor": found.held_minor, "until": until}
     return Response(credentials.cbor.write(answer), content_type=CBOR)
+
+
+def _authorise(kind: TapKind, qr: bytes) -> authorisation.Authorised:
+    with transaction() as session:
+        return authorisation.authorise(
+            session, terminal_id=UUID(principal().id), kind=kind, qr=qr, now=clock.now(), proved_by=g.get("proved_by")
+        )
 
 
 def _receive() -> credentials.Receipt:

@@ -17,8 +17,8 @@ from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.credentials import CredentialRefused, Presentation, Reason, TapKind
 from card.ledger import Hold, InsufficientFunds, TransferCode, chart
-from card.transit import evidence, network
-from card.transit.models import TerminalRow
+from card.transit import evidence, network, terminals
+from card.transit.terminals import Standing
 
 HELD_FOR: Final = timedelta(minutes=5)
 FOREIGN: Final = "foreign-card"
@@ -39,28 +39,49 @@ def hold_id(shown: Presentation) -> UUID:
     return derived_id(shown.shown_at, "authorise", shown.device_kid.hex(), str(shown.counter))
 
 
-def authorise(session: Session, *, terminal_id: UUID, kind: TapKind, qr: bytes, now: datetime) -> Authorised:
-    """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception."""
+def authorise(
+    session: Session, *, terminal_id: UUID, kind: TapKind, qr: bytes, now: datetime, proved_by: bytes | None = None
+) -> Authorised:
+    """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception.
+
+    ``proved_by`` is the key by which the terminal spoke, where only this process's memory vouches for it. Raises
+    ``UnknownTerminal``, ``CertificateExpired``.
+    """
+    terminal = terminals.standing(session, terminal_id, proved_by=proved_by, now=now)
     try:
-        shown = evidence.verifier_of(session).verify(qr, now=now)
+        shown = evidence.shown(session, qr, now=now)
     except CredentialRefused as refusal:
         return Authorised(approved=False, code=refusal.reason.value)
     if shown.static.issuer != city_of(session).code:
         return Authorised(approved=True, code=FOREIGN)
-    try:
-        card = cards.by_number(session, shown.number)
-    except cards.UnknownCard:
-        return Authorised(approved=False, code=cards.UnknownCard.code)
-    if card.status is not cards.Status.ACTIVE or cards.denial_of(session, shown.static.status_index):
-        return Authorised(approved=False, code=Reason.CARD_BLOCKED.value)
-    terminal = session.get_one(TerminalRow, terminal_id)
+    found = cards.standing(session, shown.number, shown.static.status_index)
+    if found is None or not found.good:
+        return Authorised(approved=False, code=Reason.CARD_BLOCKED.value if found else cards.UnknownCard.code)
     stake = _stake(session, terminal, shown, kind=kind, now=now)
-    return (
-        _hold(session, terminal, shown, holder_id=card.holder_id, stake=stake, now=now) if stake else Authorised(approved=True)
+    if not stake:
+        return Authorised(approved=True)
+    until = shown.shown_at + HELD_FOR
+    done = ledger.hold_at_once(
+        session,
+        chart.purse(found.holder_id),
+        chart.operator(terminal.operator_id),
+        hold_id=hold_id(shown),
+        amount_minor=stake,
+        code=TransferCode.FARE,
+        until=until,
+        reference=_reference(shown),
+        now=now,
     )
+    if done:
+        return Authorised(approved=True, held_minor=stake, until=until)
+    return _hold(session, terminal, shown, holder_id=found.holder_id, stake=stake, now=now)
 
 
-def _stake(session: Session, terminal: TerminalRow, shown: Presentation, *, kind: TapKind, now: datetime) -> int:
+def _reference(shown: Presentation) -> str:
+    return f"authorise:{credentials.numbers.masked(shown.number)}"
+
+
+def _stake(session: Session, terminal: Standing, shown: Presentation, *, kind: TapKind, now: datetime) -> int:
     """What the tap costs if nothing follows it, in fen."""
     tap = fares.Tap(
         key="now",
@@ -71,12 +92,12 @@ def _stake(session: Session, terminal: TerminalRow, shown: Presentation, *, kind
         line=terminal.line_id,
         rider=evidence.rider(shown.static.issuer, shown.static.entitlements),
     )
-    tariffs = network.tariffs_of(session, [terminal.operator_id])
+    tariffs = network.remembered_tariffs(session, terminal.operator_id, mark=terminal.tariffs)
     return fares.charge([tap], tariffs, fares.Rider(issuer=shown.static.issuer)).total_minor
 
 
 def _hold(
-    session: Session, terminal: TerminalRow, shown: Presentation, *, holder_id: UUID, stake: int, now: datetime
+    session: Session, terminal: Standing, shown: Presentation, *, holder_id: UUID, stake: int, now: datetime
 ) -> Authorised:
     purse, operator = chart.purse(holder_id), chart.operator(terminal.operator_id)
     accounts = ledger.open_accounts(session, [purse, operator], now=now)
@@ -88,7 +109,7 @@ def _hold(
         amount_minor=stake,
         code=TransferCode.FARE,
         expires_at=until,
-        reference=f"authorise:{credentials.numbers.masked(shown.number)}",
+        reference=_reference(shown),
     )
     try:
         ledger.hold(session, held, now=now)

@@ -42,10 +42,13 @@ def copy(session: Session, table: str, columns: str, lines: Iterable[str]) -> No
         stream.write(text + "\n")
 
 
-def rows(session: Session, statement: str, **parameters: Any) -> list[tuple[Any, ...]]:
-    """The rows that ``statement`` (the driver's own placeholders) answers, as plain tuples."""
+def rows(session: Session, statement: str, *, prepare: bool = False, **parameters: Any) -> list[tuple[Any, ...]]:
+    """The rows that ``statement`` (the driver's own placeholders) answers, as plain tuples.
+
+    It is planned for these parameters, unless ``prepare`` says that one plan fits all.
+    """
     connection = session.connection().connection.driver_connection
     assert connection is not None
     with connection.cursor() as cursor:
-        cursor.execute(statement, parameters, prepare=False)  # planned for these arrays, not for any
+        cursor.execute(statement, parameters, prepare=prepare)
         return list(cursor.fetchall()) if cursor.description else []

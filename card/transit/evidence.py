@@ -2,13 +2,15 @@
 
 import json
 import threading
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from sqlalchemy.orm import Session
 
+from app.kernel.city import city_of
 from card import credentials, fares, partners
-from card.credentials import KeyRing, Verifier
+from card.credentials import CredentialRefused, KeyRing, Presentation, Verifier
 from card.transit import charging
 
 REMEMBERED: Final = 16_384  # static parts whose city's signature held, each under a kilobyte, for each thread that verifies
@@ -25,6 +27,20 @@ def verifier_of(session: Session) -> Verifier:
     found = _own.verifier
     assert isinstance(found, Verifier)
     return found
+
+
+def shown(session: Session, qr: bytes, *, now: datetime) -> Presentation:
+    """The presentation behind ``qr``. For a card of this city no statement is asked; raises ``CredentialRefused``."""
+    city = city_of(session)
+    key = partners.own_issuer_key(city.keys_dir)
+    if getattr(_own, "home_mark", None) != (city.code, *key):
+        _own.home_mark, _own.home = (city.code, *key), Verifier(KeyRing.of({city.code: [key]}), remember=REMEMBERED)
+    home = _own.home
+    assert isinstance(home, Verifier)
+    try:
+        return home.verify(qr, now=now)
+    except CredentialRefused:
+        return verifier_of(session).verify(qr, now=now)
 
 
 @lru_cache(maxsize=4096)

@@ -263,6 +263,22 @@ def tariffs_of(session: Session, operators: Iterable[str]) -> Tariffs:
     )
 
 
+_tariffs: dict[tuple[str, str, str], Tariffs] = {}
+
+
+def remembered_tariffs(session: Session, operator_id: str, *, mark: str) -> Tariffs:
+    """As :func:`tariffs_of` one operator; ``mark`` names its versions as they are now, and the same mark means the same."""
+    key = (city_of(session).code, operator_id, mark)
+    found = _tariffs.get(key)
+    if found is None:
+        found = tariffs_of(session, [operator_id])
+        with _lock:
+            if len(_tariffs) >= _PUBLISHED_MAX:
+                _tariffs.pop(next(iter(_tariffs)))
+            _tariffs[key] = found
+    return found
+
+
 def tariff_views(session: Session, operator_id: str) -> list[TariffView]:
     """The versions of one operator, the newest first."""
     rows = session.scalars(

@@ -3,9 +3,10 @@
 import base64
 import hashlib
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import delete, func, select
@@ -20,7 +21,7 @@ from app.kernel.ids import new_id
 from app.kernel.signing import Purpose
 from card import cards, credentials, partners
 from card.credentials import PROOF_AGE_MAX, CredentialRefused, DenyList
-from card.transit import network, risk
+from card.transit import bulk, network, risk
 from card.transit.models import (
     Enrolment,
     LineRow,
@@ -89,6 +90,15 @@ class TerminalView:
     skew_ms: int
     last_tap_at: datetime | None
     freshness: Freshness
+
+
+class Standing(NamedTuple):
+    """Where a terminal stands; ``tariffs`` names its operator's versions and what they were imported from."""
+
+    operator_id: str
+    stop_id: str
+    line_id: str
+    tariffs: str
 
 
 def create_enrolment(
@@ -208,6 +218,50 @@ def terminal_row(session: Session, terminal_id: str, *, now: datetime) -> Termin
     if row.certificate_until <= now:
         raise CertificateExpired(terminal_id)
     return row
+
+
+def verify_remembered(
+    authorization: str, known: Mapping[str, tuple[bytes, str]], *, method: str, path: str, body: bytes, now: datetime
+) -> tuple[str, bytes, str]:
+    """Which terminal of ``known`` (its key and operator by id) signed this request, the key and the operator.
+
+    Asks no database: whoever acts on the answer holds the key against :func:`standing`. Raises ``CredentialRefused`` and
+    ``UnknownTerminal``.
+    """
+    used: list[tuple[bytes, str]] = []
+
+    def key_of(terminal_id: str) -> credentials.PublicKey:
+        if terminal_id not in known:
+            raise UnknownTerminal(terminal_id)
+        used.append(known[terminal_id])
+        return credentials.public_from_raw(used[-1][0])
+
+    proof = credentials.verify_proof(authorization, key_of, method=method, path=path, body=body, now=now)
+    return proof.terminal_id, *used[-1]
+
+
+def standing(session: Session, terminal_id: UUID, *, proved_by: bytes | None, now: datetime) -> Standing:
+    """Where a terminal that may speak stands and what its operator's tariffs are, in one statement.
+
+    Raises ``UnknownTerminal`` where it is revoked or ``proved_by`` is no longer its key, and ``CertificateExpired``.
+    """
+    found = bulk.rows(
+        session,
+        """SELECT t.operator_id, t.stop_id, t.line_id, t.public_key, t.previous_key, t.certificate_until, t.revoked_at,
+             (SELECT string_agg(v.id || '@' || v.feed_import_id, ',' ORDER BY v.id)
+              FROM card.tariff v WHERE v.operator_id = t.operator_id)
+           FROM card.terminal t WHERE t.id = %(id)s""",
+        prepare=True,
+        id=terminal_id,
+    )
+    if not found:
+        raise UnknownTerminal(str(terminal_id))
+    operator, stop, line, key, previous, until, revoked, tariffs = found[0]
+    if revoked is not None or (proved_by is not None and proved_by not in (key, previous)):
+        raise UnknownTerminal(str(terminal_id))
+    if until <= now:
+        raise CertificateExpired(str(terminal_id))
+    return Standing(operator_id=operator, stop_id=stop, line_id=line, tariffs=tariffs or "")
 
 
 def renew(session: Session, *, terminal_id: UUID, public_key: bytes, proof: bytes, software: str, now: datetime) -> bytes:

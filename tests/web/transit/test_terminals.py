@@ -225,3 +225,10 @@ def test_a_gate_that_is_online_asks_first_and_its_tap_gives_the_hold_back(client
         where.send(session, [tap], now=now)
         found = ledger.balance(session, account)
         assert (found.posted_minor, found.held_minor) == (200, 0), "charged once, and nothing is held any more"
+
+    with database.transaction() as session:
+        transit.revoke(session, terminal_id=UUID(where.terminal_id), operator_id="nj-metro", by="system", now=now)
+    body = credentials.cbor.write({"qr": rich.show(now)[0], "kind": "entry"})
+    proof = credentials.prove(where.key, terminal_id=where.terminal_id, method="POST", path=path, body=body, at=now)
+    answer = client.post(path, data=body, headers={"Authorization": proof}, content_type="application/cbor")
+    assert answer.status_code == 401, "a terminal that was remembered and then revoked"

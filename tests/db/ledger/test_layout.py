@@ -96,6 +96,7 @@ def test_every_row_is_carried_over(server_url: str, worker_id: str) -> None:
     command.upgrade(config, AFTER)
 
     assert seen(database) == first
+    database.close()
     with psycopg.connect(url) as owner:
         assert owner.execute("SELECT account_id, posted_minor, ledger, currency FROM card.account_balance").fetchall() == rows
         dropped = owner.execute(

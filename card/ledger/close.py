@@ -20,7 +20,7 @@ from app.kernel.db import Json
 from app.kernel.errors import Conflict, msg
 from app.kernel.money import major
 from app.kernel.signing import Purpose
-from card.ledger import marks, pages
+from card.ledger import marks
 from card.ledger.archive import MonthNotSealed
 from card.ledger.models import LedgerCheckpoint
 from card.ledger.rules import AccountKind, TransferCode
@@ -162,8 +162,8 @@ def month_close(session: Session, month: Month, *, now: datetime) -> MonthClose:
     beginning, ending = civil_month(month)
     if beginning > now:
         raise UnknownMonth(month.name)
-    first = pages.batch_at(session, beginning, inclusive=False)
-    last = max(first, pages.batch_at(session, ending, inclusive=False))
+    first = marks.batch_at(session, beginning, inclusive=False)
+    last = max(first, marks.batch_at(session, ending, inclusive=False))
     before, after = marks.turnover(session, upto=first), marks.turnover(session, upto=last)
     counted = session.execute(text(COUNTS), {"first": first, "last": last}).one()
     within = select(LedgerCheckpoint).where(LedgerCheckpoint.signed_at >= beginning, LedgerCheckpoint.signed_at < ending)

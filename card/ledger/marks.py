@@ -98,6 +98,14 @@ FROM (
 GROUP BY shard, ledger, currency, kind, code
 """  # noqa: S608
 
+# GREATEST leaves out what is not there: the mark before the first.
+MARK: Final = """
+INSERT INTO card.ledger_mark (batch_no, folded_at, reached_at)
+SELECT :upto, :now, greatest(
+  (SELECT reached_at FROM card.ledger_mark WHERE batch_no = :last),
+  (SELECT max(posted_at) FROM card.ledger_batch WHERE batch_no > :last AND batch_no <= :upto))
+"""
+
 
 def fold(session: Session, *, upto: int, now: datetime, all_of_it: bool = False) -> int:
     """Make the marks up to the batch ``upto``, below which none can still come; how many were made.
@@ -112,8 +120,8 @@ def fold(session: Session, *, upto: int, now: datetime, all_of_it: bool = False)
         session.execute(text(FOLD_ACCOUNTS), between)
         session.execute(text(FOLD_TURNOVER), between)
         session.execute(
-            text("INSERT INTO card.ledger_mark (batch_no, folded_at) VALUES (:batch_no, :now)"),
-            {"batch_no": following, "now": now},
+            text(MARK),
+            {"last": last, "upto": following, "now": now},
         )
         last, made = following, made + 1
     return made
@@ -137,6 +145,32 @@ def _next(session: Session, *, last: int, upto: int, all_of_it: bool) -> int | N
 
 
 # Reading
+
+
+def batch_at(session: Session, instant: datetime, *, inclusive: bool = True) -> int:
+    """The batch with which the books stood at ``instant``: everything up to it. 0 before the first.
+
+    The order of the books is that of their batches, and a clock may step back between two of them. So an instant has come with
+    the first batch that was posted later than it; whatever is booked after that one belongs to what follows, whatever its clock
+    said. A day that is over thus never changes, and no batch is in two days or in none.
+    """
+    earlier, later = ("<=", ">") if inclusive else ("<", ">=")
+    mark = session.execute(
+        text(
+            f"""SELECT batch_no FROM card.ledger_mark WHERE reached_at {earlier} :instant
+                ORDER BY reached_at DESC, batch_no DESC LIMIT 1"""  # noqa: S608
+        ),
+        {"instant": instant},
+    ).scalar_one_or_none()
+    following = session.execute(
+        text(
+            f"""SELECT batch_no FROM card.ledger_batch WHERE batch_no > :mark AND posted_at {later} :instant
+                ORDER BY batch_no LIMIT 1"""  # noqa: S608
+        ),
+        {"mark": mark or 0, "instant": instant},
+    ).scalar_one_or_none()
+    return newest(session) if following is None else int(following) - 1
+
 
 BALANCE: Final = """
 SELECT a.id, coalesce(m.posted, 0) + coalesce(d.posted, 0) AS posted, m.batch_no IS NOT NULL OR d.posted IS NOT NULL AS moved

@@ -380,13 +380,17 @@ class LedgerCheck(Base):
 
 
 class LedgerMark(Base):
-    """A batch up to which everything is folded into marks. What is later is added up from the batches themselves."""
+    """A batch up to which everything is folded into marks. What is later is added up from the batches themselves.
+
+    ``reached_at`` is the latest instant at which any batch up to it was posted; it never goes back.
+    """
 
     __tablename__ = "ledger_mark"
-    __table_args__ = (SCHEMA,)
+    __table_args__ = (Index("ix_ledger_mark_reached_at", "reached_at", "batch_no"), SCHEMA)
 
     batch_no: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     folded_at: Mapped[datetime]
+    reached_at: Mapped[datetime]
 
 
 class AccountMark(Base):

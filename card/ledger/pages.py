@@ -67,26 +67,13 @@ class _Line:
     after_minor: int | None
 
 
-def batch_at(session: Session, instant: datetime, *, inclusive: bool = True) -> int:
-    """The newest batch posted by ``instant``, 0 before the first. The books at an instant are everything up to it."""
-    compare = "<=" if inclusive else "<"
-    found = session.execute(
-        text(
-            f"""SELECT batch_no FROM card.ledger_batch WHERE posted_at {compare} :instant
-                ORDER BY posted_at DESC, batch_no DESC LIMIT 1"""  # noqa: S608
-        ),
-        {"instant": instant},
-    ).scalar_one_or_none()
-    return int(found or 0)
-
-
 def balance_at(session: Session, account_id: AccountId, instant: datetime) -> int:
     """The booked balance of an account when everything up to ``instant`` (inclusive) was booked, in fen.
 
     It takes as long for an account of ten years as for one of ten minutes. Raises :class:`UnknownAccount`, and
     ``ArchiveUnavailable`` where the instant lies within an archived month whose files are elsewhere.
     """
-    return _balance_through(session, queries.account(session, account_id), batch_at(session, instant))
+    return _balance_through(session, queries.account(session, account_id), marks.batch_at(session, instant))
 
 
 RUN: Final = """
@@ -134,7 +121,7 @@ def statement(
     limit = max(1, min(limit, PAGE_MAX))
     ending = _read_cursor(before) if before else END
     if until is not None:
-        ending = min(ending, place_of(batch_at(session, until) + 1, 0))
+        ending = min(ending, place_of(marks.batch_at(session, until) + 1, 0))
     beginning = _read_cursor(after) if after else -1
     lines = _lines(session, owner, before=ending, after=beginning, limit=limit, newest=after is None)
     if after is not None:
@@ -152,8 +139,8 @@ def period(session: Session, account_id: AccountId, *, beginning: datetime, endi
     Raises :class:`UnknownAccount`.
     """
     owner = queries.account(session, account_id)
-    first = batch_at(session, beginning, inclusive=False)
-    last = max(first, batch_at(session, ending, inclusive=False))
+    first = marks.batch_at(session, beginning, inclusive=False)
+    last = max(first, marks.batch_at(session, ending, inclusive=False))
     opening = _balance_through(session, owner, first)
     return Period(
         account=owner,

@@ -237,21 +237,16 @@ def booked(
 
     Minor units; one statement over the range of batches, whatever their number.
     """
-    within = and_(LedgerBatch.posted_at >= beginning, LedgerBatch.posted_at < ending)
-    first, last = session.execute(select(func.min(LedgerBatch.batch_no), func.max(LedgerBatch.batch_no)).where(within)).one()
-    if first is None:
-        return 0
+    first = marks.batch_at(session, beginning, inclusive=False)
+    last = max(first, marks.batch_at(session, ending, inclusive=False))
     shard = shard_of(account_id)
     total = session.scalar(
         select(
             func.coalesce(
                 func.sum(case((TransferRow.credit == account_id, TransferRow.amount_minor), else_=-TransferRow.amount_minor)), 0
             )
-        )
-        .join(LedgerBatch, and_(LedgerBatch.batch_no == TransferRow.batch_no, LedgerBatch.shard == TransferRow.shard))
-        .where(
-            within,
-            TransferRow.place >= place_of(first, 0),
+        ).where(
+            TransferRow.place >= place_of(first + 1, 0),
             TransferRow.place < place_of(last + 1, 0),
             TransferRow.shard == shard,
             or_(TransferRow.debit == account_id, TransferRow.credit == account_id),

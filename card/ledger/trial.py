@@ -9,14 +9,14 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from card.ledger import marks, pages
+from card.ledger import marks
 from card.ledger.models import AccountRow
 from card.ledger.rules import AccountKind, DayLine, TrialBalance, TrialLine
 
 
 def trial_balance(session: Session, *, at: datetime | None = None) -> TrialBalance:
     """What every kind of account was debited and credited, up to the instant ``at`` (inclusive) or all of it."""
-    upto = marks.END if at is None else pages.batch_at(session, at)
+    upto = marks.END if at is None else marks.batch_at(session, at)
     lines = [
         TrialLine(
             ledger=ledger,
@@ -33,8 +33,8 @@ def trial_balance(session: Session, *, at: datetime | None = None) -> TrialBalan
 
 def day_balance(session: Session, *, beginning: datetime, ending: datetime) -> list[DayLine]:
     """The trial balance of the transfers booked from ``beginning`` to before ``ending``, by kind of account."""
-    first = pages.batch_at(session, beginning, inclusive=False)
-    last = max(first, pages.batch_at(session, ending, inclusive=False))
+    first = marks.batch_at(session, beginning, inclusive=False)
+    last = max(first, marks.batch_at(session, ending, inclusive=False))
     before, after = _kinds(marks.turnover(session, upto=first)), _kinds(marks.turnover(session, upto=last))
     found = []
     for kind, (debit, credit) in after.items():

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import psycopg
@@ -294,6 +295,35 @@ def test_a_month_closes_the_same_before_and_after_it_left(
             } == kinds
     leave(database_url, here)
     assert closes() == before
+
+
+@pytest.mark.parametrize("folded", [False, True])
+def test_a_clock_that_steps_back_leaves_no_batch_out_of_a_day_and_none_in_two(
+    database: Database, sealer: Database, accounts: dict[str, AccountId], folded: bool
+) -> None:
+    midnight = datetime(2026, 1, 10, 16, 0, tzinfo=UTC)
+    bank, purse = accounts["bank"], accounts["purse:a"]
+    clock = [-50, -10, -40, -20, 5, -30, 20, 10]  # minutes from midnight: what the poster's clock said, batch by batch
+    days = [midnight + timedelta(days=day) for day in (-1, 0, 1)]
+    for number, minutes in enumerate(clock, start=1):
+        now = midnight + timedelta(minutes=minutes)
+        with database.transaction() as session:
+            ledger.post_all(session, [fare(JANUARY, number, bank, purse, 10**number)], now=now)
+        if folded:  # a mark behind every batch
+            assert jobs.fold_settled(sealer, all_of_it=True) == 1
+    with database.transaction() as session:
+        for account, sign in ((purse, 1), (bank, -1)):
+            stated = [ledger.period(session, account, beginning=begin, ending=end) for begin, end in pairwise(days)]
+            moved = [[sign * line.amount_minor for line in found.lines] for found in stated]
+            assert moved == [[10**number for number in range(1, 5)], [10**number for number in range(5, 9)]]
+            assert stated[0].closing_minor == stated[1].opening_minor == sign * 11_110
+            assert ledger.balance_at(session, account, midnight) == sign * 11_110
+            assert stated[1].closing_minor == ledger.balance(session, account).posted_minor
+            assert ledger.balance_at(session, account, midnight + timedelta(minutes=20)) == sign * 111_111_110
+        day = ledger.day_balance(session, beginning=days[0], ending=days[1])
+        assert {line.kind: line.closing_minor for line in day} == {"bank": -11_110, "purse": 11_110}
+        for begin, end, amount in ((days[0], days[1], 11_110), (days[1], days[2], 111_100_000)):
+            assert ledger.booked(session, purse, codes=[TransferCode.FARE], beginning=begin, ending=end) == amount
 
 
 def test_a_month_is_a_civil_month_and_one_that_runs_is_not_closed(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlglot
@@ -13,11 +14,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 from sqlglot import exp
 
-from app.kernel import ids, outbox
+from app.kernel import ids, outbox, signing
 from app.kernel.db import Base, Database, psycopg_url
+from app.kernel.signing import Purpose
 from app.wiring import COURIERS, HANDLERS
 from card import ledger
-from card.ledger import AccountId, AccountKind, Hold, Transfer, TransferCode, chart, models, posting, shards
+from card.ledger import AccountId, AccountKind, Hold, Transfer, TransferCode, chart, models, posting, proofs, shards
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OWN = {
@@ -116,7 +118,9 @@ def pay(debit: AccountId, credit: AccountId, amount: int) -> Transfer:
     )
 
 
-def test_no_statement_of_the_ledger_joins_two_shards(database: Database, statements: list[str]) -> None:
+def test_no_statement_of_the_ledger_joins_two_shards(
+    database: Database, sealer: Database, statements: list[str], tmp_path: Path
+) -> None:
     with database.transaction() as session:
         bank, purse, metro = (
             ledger.open_account(session, spec, now=NOW) for spec in (chart.bank(), chart.purse("p"), chart.operator("m"))
@@ -159,6 +163,13 @@ def test_no_statement_of_the_ledger_joins_two_shards(database: Database, stateme
         ledger.chart_balances(session)
         with pytest.raises(ledger.NotSealed):
             ledger.receipt(session, fare.id)
+    with sealer.transaction() as session:
+        key = signing.load_or_create(tmp_path, Purpose.CHECKPOINT)
+        assert proofs.seal(session, key=key, city_code="320100", now=NOW)
+    so_far = len(set(statements))
+    with database.transaction() as session:
+        assert ledger.receipt(session, fare.id)
+    assert len(set(statements)) > so_far
     assert len(set(statements)) > 30
     assert {found for statement in set(statements) for found in crossing(statement)} == set()
 

@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from tests.chaos.work import Accounts, Work
 from tests.cities import serve
 
 THREADS = 3
+PAUSE_SECONDS = 0.01  # between a caller's answers: the faults are what is tried here, not the speed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,7 @@ def load(folder: Path, name: str) -> None:
             if number not in answered:
                 found = asking.settle(poster, database, work.group(number))
                 os.write(book, f"{number} {','.join(outcome.status.value for outcome in found)}\n".encode())
+                time.sleep(PAUSE_SECONDS)
             number += THREADS
 
     callers = [threading.Thread(target=caller, args=(number,)) for number in range(THREADS)]

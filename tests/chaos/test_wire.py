@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.kernel import ids
@@ -147,7 +148,7 @@ def expire(database: Database, hold_id: UUID) -> None:
 
     def sweep(session: Session) -> bool:
         ledger.expire_holds(session, now=NOW + timedelta(minutes=2))
-        return session.get_one(HoldRow, hold_id, populate_existing=True).state == "expired"
+        return session.scalar(select(HoldRow.state).where(HoldRow.id == hold_id)) == "expired"
 
     while not insist(database, sweep):
         pass

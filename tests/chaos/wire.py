@@ -58,14 +58,16 @@ class Line:
                 self.path.unlink(missing_ok=True)
 
     def _accept(self, door: socket.socket) -> None:
-        calls: list[threading.Thread] = []
+        calls: list[tuple[_Call, threading.Thread]] = []
         with suppress(OSError):  # the door is shut
             while True:
                 client, _ = door.accept()
-                calls.append(threading.Thread(target=_Call(self, client).run))
-                calls[-1].start()
-        for call in calls:
-            call.join()
+                call = _Call(self, client)
+                calls.append((call, threading.Thread(target=call.run)))
+                calls[-1][1].start()
+        for call, thread in calls:
+            call.hang_up()
+            thread.join()
 
     def strikes(self) -> bool:
         """Count a message; whether this is the one."""
@@ -87,6 +89,11 @@ class _Call:
         self._deaf = threading.Event()  # set: what the server says is heard here, and not passed on
         self._ready = threading.Event()  # the server has answered something since the last message
         self._backend = 0
+
+    def hang_up(self) -> None:
+        """End it, whoever still speaks."""
+        with suppress(OSError):
+            self._client.shutdown(socket.SHUT_RDWR)
 
     def run(self) -> None:
         """Forward both ways until either side ends."""

@@ -19,6 +19,7 @@ from app.demo import postgres
 
 EMBEDDED, DEBIAN = "embedded", "debian"
 OWNER = "city_owner"
+CALM = "autovacuum = off\n"  # its workers are the superuser's, and stand in the way of an owner who drops a database
 QUICK = "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\n"  # a test of durability gives it back
 
 
@@ -41,7 +42,7 @@ def embedded(folder: Path) -> Iterator[str]:
     """The embedded server on files in ``folder``; its superuser's address."""
     server = postgres.start(folder / "postgres")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
-        for line in QUICK.splitlines():
+        for line in (QUICK + CALM).splitlines():
             setting, _, value = line.partition(" = ")
             connection.execute(f"ALTER SYSTEM SET {setting} = {value}")  # type: ignore[arg-type]
         connection.execute("SELECT pg_reload_conf()")
@@ -65,7 +66,7 @@ def debian(folder: Path) -> Iterator[str]:
     if user:
         shutil.chown(folder, user)
     program("initdb", "-D", str(data), "-U", "root_of_test", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
-    (data / "postgresql.auto.conf").write_text(QUICK)
+    (data / "postgresql.auto.conf").write_text(QUICK + CALM)
     program("pg_ctl", "-D", str(data), "-l", str(folder / "log"), "-o", f"-k {folder} -c listen_addresses=''", "-w", "start")
     try:
         yield f"postgresql://root_of_test@/postgres?host={folder}"

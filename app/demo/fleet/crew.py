@@ -19,10 +19,10 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from card.credentials import from_base64url, present, to_text
-from card.validator import Terminal
+from card.validator import CityUnreachable, Terminal
 
 WAVE_SECONDS: Final = 0.6
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 120.0
 
 
 def clock(offset_ms: int) -> int:
@@ -37,7 +37,7 @@ class Crew:
         self._folder, self._gates = folder, {int(number): gate for number, gate in document["gates"].items()}
         self._riders = {int(number): rider for number, rider in document["riders"].items()}
         self._open: dict[int, Terminal] = {}
-        self._steps = document["steps"]
+        self._steps, self._programs = document["steps"], document["programs"]
 
     def gate(self, number: int) -> Terminal:
         """A gate, awake."""
@@ -61,24 +61,27 @@ class Crew:
         """Go on behind the last step that was begun."""
         place = self._folder / f"begun-{os.environ['CREW']}"
         begun = int(place.read_text()) if place.exists() else 0
-        for number, (do, gate, rider) in enumerate(self._steps[begun:], start=begun + 1):
+        for number, (do, gate, rider, whom) in enumerate(self._steps[begun:], start=begun + 1):
             place.write_text(str(number))
-            self.step(do, gate, rider)
+            self.step(do, gate, rider, whom)
         self.finish()
 
-    def step(self, do: str, gate: int, rider: int) -> None:
+    def step(self, do: str, gate: int, rider: int, whom: str) -> None:
         """One step of the plan."""
         match do:
             case "tap":
                 self.tap(self.gate(gate), rider)
             case "upload":
-                self.gate(gate).upload()
+                with suppress(CityUnreachable):  # the taps wait in the journal
+                    self.gate(gate).upload()
             case "forget":
                 self.forget(gate)
             case "restart":
                 self.sleep(gate)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "strike":
+                self.strike(whom)
             case _:
                 time.sleep(WAVE_SECONDS)
 
@@ -96,21 +99,36 @@ class Crew:
         home = self._folder / f"gate-{number}"
         kept = self._folder / f"kept-{number}"
         shutil.copytree(home, kept, dirs_exist_ok=True)
-        self.gate(number).upload(batch=50)
+        with suppress(CityUnreachable):
+            self.gate(number).upload(batch=50)
         self.sleep(number)
         for file in home.glob("journal*"):
             file.unlink()
         shutil.copytree(kept, home, dirs_exist_ok=True)
         shutil.rmtree(kept)
 
+    def strike(self, program: str) -> None:
+        """Kill a city's program with all its processes, without a warning, and write down that it lived until then."""
+        found = {name: pid for name, pid, _ in json.loads(Path(self._programs).read_text())}
+        with suppress(ProcessLookupError):  # struck twice before it was started again
+            os.killpg(found[program], signal.SIGKILL)
+            with (self._folder / f"struck-{os.environ['CREW']}").open("a") as book:
+                book.write(f"{program}\n")
+
     def finish(self) -> None:
         """The network is back everywhere: send what waits until nothing does."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         for number in self._gates:
-            while self.gate(number).upload().waiting:
+            while not self.rid(number):
                 assert time.monotonic() < deadline, f"gate {number} does not get rid of its taps"
                 time.sleep(0.2)
             self.sleep(number)
+
+    def rid(self, number: int) -> bool:
+        """Whether a gate has handed in everything."""
+        with suppress(CityUnreachable):
+            return not self.gate(number).upload().waiting
+        return False
 
 
 def main() -> None:

@@ -9,17 +9,20 @@ BUS: Final = "nj-bus"
 KINDS: Final = ("plain", "plain", "plain", "senior-60", "senior-70", "foreign")
 SLIGHTLY_WRONG_MS: Final = 100_000  # a clock up to this much off is corrected by what the last sync found
 FAR_WRONG_MS: Final = 900_000  # beyond two minutes the gate must refuse to judge codes
+HOME_PROGRAMS: Final = ("nanjing-web", "nanjing-worker")
+ABROAD_PROGRAMS: Final = ("suzhou-web", "suzhou-worker")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How large a fleet; ``crews`` are the processes that its gates share."""
+    """How large a fleet; ``crews`` are the processes that its gates share, ``strikes`` how often a city's program is killed."""
 
     gates: int
     riders: int
     waves: int
     crews: int
     foreign: bool = True
+    strikes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +43,14 @@ class PlannedGate:
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """``tap`` (a rider at a gate), ``upload``, ``forget`` (upload, then wake up with the journal as it was before),
-    ``restart``, ``kill`` (the whole crew, as a power cut would) or ``wait`` (until the next wave).
+    ``restart``, ``kill`` (the whole crew, as a power cut would), ``strike`` (kill the city's program ``whom``) or ``wait``
+    (until the next wave).
     """
 
     do: str
     gate: int = -1
     rider: int = -1
+    whom: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +69,17 @@ def planned(seed: int, size: Size, *, stops: tuple[str, ...]) -> Plan:
     gates = tuple(_gate(random, number, stops) for number in range(size.gates))
     kinds = KINDS if size.foreign else KINDS[:-1]
     riders = tuple(random.choice(kinds) for _ in range(size.riders))
-    crews = tuple(_crew(random, crew, size, gates) for crew in range(size.crews))
-    return Plan(seed=seed, gates=gates, riders=riders, crews=crews)
+    crews = [_crew(random, crew, size, gates) for crew in range(size.crews)]
+    _strike(random, size, crews)
+    return Plan(seed=seed, gates=gates, riders=riders, crews=tuple(tuple(steps) for steps in crews))
+
+
+def _strike(random: Random, size: Size, crews: list[list[Step]]) -> None:
+    """Put the strikes anywhere among the crews' steps; web server and worker take turns."""
+    programs = HOME_PROGRAMS + (ABROAD_PROGRAMS if size.foreign else ())
+    for number in range(size.strikes):
+        steps = random.choice(crews)
+        steps.insert(random.randint(0, len(steps)), Step(do="strike", whom=programs[number % len(programs)]))
 
 
 def _gate(random: Random, number: int, stops: tuple[str, ...]) -> PlannedGate:
@@ -79,7 +93,7 @@ def _gate(random: Random, number: int, stops: tuple[str, ...]) -> PlannedGate:
     return PlannedGate(number=number, stop="" if bus else random.choice(stops), mode=mode, clock_ms=clock)
 
 
-def _crew(random: Random, crew: int, size: Size, gates: tuple[PlannedGate, ...]) -> tuple[Step, ...]:
+def _crew(random: Random, crew: int, size: Size, gates: tuple[PlannedGate, ...]) -> list[Step]:
     mine = [gate for gate in gates if gate.number // 10 % size.crews == crew]
     riders = [rider for rider in range(size.riders) if rider % size.crews == crew]
     by_mode = {mode: [gate.number for gate in mine if gate.mode == mode] for mode in ("entry", "exit", "ride")}
@@ -102,4 +116,4 @@ def _crew(random: Random, crew: int, size: Size, gates: tuple[PlannedGate, ...])
         if wave and random.random() < 0.7:  # noqa: PLR2004
             trouble.insert(random.randint(0, len(trouble)), Step(do="kill"))
         steps += [*trouble, Step(do="wait")]
-    return tuple(steps)
+    return steps

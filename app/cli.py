@@ -12,7 +12,7 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from app import logins, migrate, reference, wiring
-from app.kernel import city, clock, outbox
+from app.kernel import city, clock, garbage, outbox
 from app.kernel.db import Database, Right
 from app.kernel.settings import Settings
 from app.web.oauth.cli import group as clients
@@ -47,6 +47,7 @@ def worker_command(once: bool) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
     due = {job.name: clock.now() for job in wiring.JOBS}
+    garbage.settle()
     while not stop.is_set():
         busy = _deliver(database, stop)
         for job in wiring.JOBS:

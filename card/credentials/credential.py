@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
+from threading import Lock
 from typing import Any, Final
 
 import base45
@@ -264,12 +265,13 @@ class _Familiar:
 class Verifier:
     """Verifies presentations under a ring of issuer keys and remembers static parts whose city's signature held.
 
-    One per process; not for sharing between threads. At most ``remember`` static parts are kept, the least recently used go.
+    One per process: threads share what it remembers. At most ``remember`` static parts are kept, the least recently used go.
     """
 
     def __init__(self, issuer_keys: KeyRing, *, algorithms: frozenset[Algorithm] = ALLOWED, remember: int = 4096) -> None:
         self._keys, self._algorithms, self._remember = issuer_keys, algorithms, remember
         self._known: OrderedDict[bytes, _Familiar] = OrderedDict()
+        self._turn = Lock()
 
     def verify_text(self, text: str, *, now: datetime, uses: frozenset[Use] = GATE_USES) -> Presentation:
         """As :meth:`verify`, from the text of a QR."""
@@ -319,9 +321,11 @@ class Verifier:
 
     def _static(self, signed: bytes, *, now: datetime) -> "_Familiar":
         """The static part and the ids of the keys that signed it: all that are there, and all that the ring demands."""
-        known = self._known.get(signed)
+        with self._turn:
+            known = self._known.get(signed)
+            if known is not None:
+                self._known.move_to_end(signed)
         if known is not None:
-            self._known.move_to_end(signed)
             for kid in known.kids:
                 self._keys.find(known.static.issuer, kid, now=now)  # a key may have been retired since
             return known
@@ -339,11 +343,12 @@ class Verifier:
         if card_number.issuing_city(claimed.number) != claimed.issuer:
             raise CredentialRefused(Reason.WRONG_ISSUER, claimed.issuer)
         device = public_from_raw(claimed.device_key) if claimed.device_key else None
-        familiar = self._known[signed] = _Familiar(
-            static=claimed, kids=kids, device=device, device_kid=key_id(claimed.device_key) if device else b""
-        )
-        if len(self._known) > self._remember:
-            self._known.popitem(last=False)
+        kid = key_id(claimed.device_key) if device else b""
+        familiar = _Familiar(static=claimed, kids=kids, device=device, device_kid=kid)
+        with self._turn:
+            self._known[signed] = familiar
+            if len(self._known) > self._remember:
+                self._known.popitem(last=False)
         return familiar
 
     def _dynamic(self, familiar: "_Familiar", signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:

@@ -191,7 +191,7 @@ def taps(of: City, gates: Sequence[Gate], phones: Sequence[Phone], given: argpar
     first = (datetime.now(UTC) - timedelta(days=10)).replace(hour=1, minute=0, second=0, microsecond=0)
     rates: list[float] = []
     own: list[float] = []
-    with city.serving(of, workers=2, threads=4):
+    with city.serving(of, workers=2, threads=given.threads):
         for turn in range(given.rounds + 1):
             inward, outward = a_day(gates, phones, first + timedelta(days=turn), size=given.size)
             before = city.cpu_seconds(of)
@@ -222,6 +222,7 @@ def main() -> None:
     parser.add_argument("--cards", type=int, default=8000)
     parser.add_argument("--size", type=int, default=2000, help="taps in a batch")
     parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2, help="of each of the two web processes")
     parser.add_argument("--only", choices=("taps", "authorise"), help="measure this part alone")
     given = parser.parse_args()
     now = datetime.now(UTC)

@@ -7,6 +7,7 @@ funded through the ledger.
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -120,10 +121,17 @@ class City:
         return f"http://127.0.0.1:{self.port}"
 
 
+def free_port() -> int:
+    """A port that nobody listens on: what an earlier run left behind must not answer for this one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 @contextmanager
-def city(folder: Path, *, code: str = "320500", port: int = 27801) -> Iterator[City]:
+def city(folder: Path, *, code: str = "320500") -> Iterator[City]:
     """The city's database, migrated, with its feed and keys; its processes are started by :func:`serving`."""
     server = postgres.start(folder / "postgres")
+    port = free_port()
     try:
         url = postgres.ensure_database(server, "measured")
         migrate.upgrade(url)

@@ -162,13 +162,14 @@ def online(of: City, gate: Gate, phones: Sequence[Phone], *, rounds: int, each: 
         connection.execute("GRANT ALL ON public.bare TO PUBLIC")
         connection.execute("INSERT INTO public.bare SELECT n, 0 FROM generate_series(0, 999) n")
     found: dict[str, list[tuple[float, float]]] = {"bare": [], "authorise": []}
-    with city.serving(of, workers=1, threads=2), city.program(of, "benchmarks.bare:application", port=of.port + 1):
+    beside = city.free_port()
+    with city.serving(of, workers=1, threads=2), city.program(of, "benchmarks.bare:application", port=beside):
         waits(of.port, asks(gate, phones[:50]))
-        waits(of.port + 1, [bare] * 50)
+        waits(beside, [bare] * 50)
         for turn in range(rounds):
             group = phones[50 + turn * each : 50 + (turn + 1) * each]
             for name, taken in (
-                ("bare", waits(of.port + 1, [bare] * each)),
+                ("bare", waits(beside, [bare] * each)),
                 ("authorise", waits(of.port, asks(gate, group))),
             ):
                 found[name].append((statistics.median(taken), statistics.quantiles(taken, n=100)[98]))

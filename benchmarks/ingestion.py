@@ -220,16 +220,16 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cards", type=int, default=8000)
-    parser.add_argument("--size", type=int, default=2000, help="taps in a batch")
-    parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2, help="of each of the two web processes")
+    parser.add_argument("--cards", type=int, default=16_000)
+    parser.add_argument("--size", type=int, default=1000, help="taps in a batch: each gate sends one in a wave")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1, help="of each of the two web processes")
     parser.add_argument("--only", choices=("taps", "authorise"), help="measure this part alone")
     given = parser.parse_args()
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder, city.city(Path(folder)) as of:
         phones = city.phones(of, given.cards, now=now - timedelta(days=20))
-        gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * 4, now=now)
+        gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * max(1, given.cards // given.size), now=now)
         if given.only != "authorise":
             print("\n".join(taps(of, gates, phones, given)), flush=True)
         if given.only != "taps":

@@ -13,6 +13,7 @@ from app.kernel import clock, ids
 from app.kernel.db import Database
 from card import cards, credentials, ledger, transit
 from card.credentials import CHAIN_START, Decision, Entitlement, Receipt, Tap, TapKind
+from card.fares import card_day
 
 FEEDS = Path(__file__).parents[1] / "app" / "demo" / "feeds"
 _boots = count(1)
@@ -141,6 +142,11 @@ def minutes(number: float) -> timedelta:
     return timedelta(minutes=number)
 
 
+def in_one_card_day(begun: datetime, length: timedelta) -> datetime:
+    """``begun``, or ``length`` earlier where the card-day's end (three at night in China) would part what follows."""
+    return begun if card_day(begun) == card_day(begun + length) else begun - length
+
+
 def books_are_right(database: Database) -> bool:
     """Whether every balance is the sum of its entries and everything sums to zero."""
     with database.transaction() as session:
@@ -153,7 +159,7 @@ def some_rides(database: Database, holder: UUID) -> Phone:
     with database.transaction() as session:
         import_feed(session, "320100", now=now)
         senior = Entitlement(code="senior-60", scope_city="320100", expires_on=now.date() + timedelta(days=400))
-        begun = now - timedelta(hours=4)
+        begun = in_one_card_day(now - timedelta(hours=4), minutes(90))
         card = cards.issue(session, holder_id=holder, kind="phone", entitlements=(senior,), now=begun)
         key = Ed25519PrivateKey.generate()
         static = cards.bind_device(session, card.id, credentials.raw_public(key.public_key()), begun)

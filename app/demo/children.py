@@ -102,12 +102,17 @@ def _enter(program: Program, log: int) -> None:
         sys.stderr.flush()
 
 
+def register_of(folder: Path) -> Path:
+    """Where the demonstration of ``folder`` writes down its running programs: ``[[name, pid, unix seconds of its start], …]``."""
+    return folder / "processes.json"
+
+
 class Children:
     """The running programs of one demonstration, remembered on disk so that a later start finds what a crash left behind."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._register = folder / "processes.json"
+        self._register = register_of(folder)
         self._running: dict[str, tuple[Program, Child]] = {}
 
     def clear_leftovers(self) -> int:
@@ -115,7 +120,7 @@ class Children:
         if not self._register.exists():
             return 0
         ended = 0
-        for pid, started in json.loads(self._register.read_text()):
+        for *_, pid, started in json.loads(self._register.read_text()):
             with suppress(psutil.NoSuchProcess):
                 process = psutil.Process(pid)
                 if abs(process.create_time() - started) < 1:
@@ -135,19 +140,23 @@ class Children:
 
     def _remember(self) -> None:
         known = []
-        for _, child in self._running.values():
+        for name, (_, child) in self._running.items():
             with suppress(psutil.NoSuchProcess):
-                known.append((child.pid, psutil.Process(child.pid).create_time()))
-        self._register.write_text(json.dumps(known))
+                known.append((name, child.pid, psutil.Process(child.pid).create_time()))
+        fresh = self._register.with_suffix(".new")
+        fresh.write_text(json.dumps(known))
+        fresh.replace(self._register)
 
     def dead(self) -> list[str]:
         """The names of programs that have ended by themselves."""
         return [name for name, (_, child) in self._running.items() if child.ended]
 
     def restart(self, name: str) -> None:
-        """Start a program again after it died."""
+        """Start a program again after it died, and end what it left behind: half a web server would go on answering."""
+        program, dead = self._running[name]
+        dead.signal(signal.SIGKILL)
         time.sleep(RESTART_PAUSE_SECONDS)
-        self.start(self._running[name][0])
+        self.start(program)
 
     def stop(self) -> None:
         """Ask everything to stop, wait, and end what does not."""
@@ -157,7 +166,7 @@ class Children:
         for name, (_, child) in self._running.items():
             if not child.wait(max(0.1, deadline - time.monotonic())):
                 sys.stderr.write(f"  {name} did not stop in time and was ended\n")
-                child.signal(signal.SIGKILL)
-                child.wait(5)
+            child.signal(signal.SIGKILL)  # it, or what it left behind
+            child.wait(5)
         self._running.clear()
         self._register.unlink(missing_ok=True)

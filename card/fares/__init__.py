@@ -1,7 +1,7 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
 from card.fares.apportionment import apportion, shares_of
-from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge
+from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge, in_card_day_of
 from card.fares.drafting import (
     Change,
     Sheet,
@@ -97,6 +97,7 @@ __all__ = [
     "columns_of",
     "differences",
     "fingerprint",
+    "in_card_day_of",
     "in_sheets",
     "merge",
     "parse_date",

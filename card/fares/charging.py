@@ -35,6 +35,12 @@ def card_day(instant: datetime) -> date:
     return (local(instant) - DAY_BEGINS).date()
 
 
+def in_card_day_of(other: datetime, instant: datetime) -> datetime:
+    """``instant``, or the nearest one to it that lies in the card-day of ``other``: no journey leaves its card-day."""
+    begins = _ORIGIN + timedelta(days=(other - _ORIGIN).days)
+    return min(max(instant, begins), begins + timedelta(days=1) - timedelta.resolution)
+
+
 class State(StrEnum):
     """What is known of a journey."""
 

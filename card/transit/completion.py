@@ -12,7 +12,7 @@ from app.kernel import audit, clock
 from app.kernel.db import Database, Json
 from app.kernel.ids import derived_id
 from app.kernel.settings import Settings
-from card.fares import State, card_day
+from card.fares import State, card_day, in_card_day_of
 from card.transit import charging
 from card.transit.habits import LOOK_BACK, Habit, Missing, Trip, usual
 from card.transit.models import ClaimedTap, Contest, JourneyRow
@@ -75,6 +75,7 @@ def complete(session: Session, *, journey_id: UUID, now: datetime) -> Habit | No
     if found is None:
         return None
     key, number = row.key, row.card_number
+    at = in_card_day_of(row.started_at, found.at)
     evidence: Json = {"trips": found.trips, "same": found.same, "confidence": f"{found.confidence:.2f}", "journey": key}
     tap = ClaimedTap(
         id=derived_id(row.started_at, "habit", number, key),
@@ -82,9 +83,9 @@ def complete(session: Session, *, journey_id: UUID, now: datetime) -> Habit | No
         source="habit",
         journey_key=key,
         card_number=number,
-        card_day=card_day(found.at),
+        card_day=card_day(at),
         kind="exit" if leaving else "entry",
-        at=found.at,
+        at=at,
         operator_id=row.operator_id,
         stop_id=found.stop_id,
         line_id=row.line_id,

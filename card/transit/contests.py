@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from app.kernel import audit
 from app.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, msg
 from app.kernel.ids import new_id
-from card.fares import State, card_day
+from card.fares import State, card_day, in_card_day_of
 from card.transit import charging, explanations, network, queries
 from card.transit.models import ClaimedTap, Contest, TapRow
 from card.transit.rules import Liability, UnknownJourney
@@ -226,6 +226,7 @@ def _put_in_place(session: Session, row: Contest, *, now: datetime) -> None:
     if neighbour is not None:  # stay between the taps on either side, so that only this journey changes
         middle = found.started_at + (neighbour - found.started_at) / 2
         at = min(at, middle) if leaving else max(at, middle)
+    at = in_card_day_of(found.started_at, at)
     tap = ClaimedTap(
         id=new_id(),
         contest_id=row.id,

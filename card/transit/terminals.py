@@ -124,7 +124,7 @@ def create_enrolment(
         fields["stop_id"] = msg("A gate stands at a stop.")
     if fields:
         raise Invalid("enrolment", fields=fields)
-    token = secrets.token_urlsafe(TOKEN_BYTES)
+    token = secrets.token_hex(TOKEN_BYTES)  # goes on a command line, where a word that begins with a dash is an option
     row = Enrolment(
         id=new_id(),
         token_hash=_hash(token),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import Message
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -92,7 +93,7 @@ class City:
             with error:
                 skew_ms = self._skew(error.headers, began)
                 raise _refused(error.code, error.read(), skew_ms) from error
-        except (URLError, OSError, ValueError) as error:
+        except (URLError, OSError, HTTPException, ValueError) as error:  # the third: an answer that was cut off
             raise CityUnreachable(f"{self._server}: {getattr(error, 'reason', error)}") from error
         return Answer(body=content, skew_ms=self._skew(said, began))
 

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -70,6 +71,38 @@ def test_a_program_that_dies_is_seen_and_started_again(tmp_path: Path, run: obje
     children.stop()
 
 
+def leave_one_behind() -> None:
+    """A program of ours with a child, as the web server is; its own end is not its child's."""
+    started = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(started.pid, flush=True)
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("end", ["restart", "stop"])
+def test_what_a_killed_program_leaves_behind_is_ended_too(tmp_path: Path, end: str) -> None:
+    children = Children(tmp_path)
+    children.start(Program(name="parent", run=leave_one_behind, environment={}))
+    left = psutil.Process(int(first_line(tmp_path / "log" / "parent.log")))
+    child = children._running["parent"][1]
+    psutil.Process(child.pid).kill()
+    assert child.wait(5)
+    assert left.is_running()
+    children.restart("parent") if end == "restart" else children.stop()
+    with suppress(psutil.NoSuchProcess):
+        left.wait(5)
+    assert not left.is_running()
+    children.stop()
+
+
+def first_line(log: Path) -> str:
+    """What a program says first."""
+    for _ in range(100):
+        if "\n" in (said := log.read_text()):
+            break
+        time.sleep(0.05)
+    return said.splitlines()[0]
+
+
 def speak_and_wait() -> None:
     """A program of ours that says what it was given and then waits."""
     print(os.environ["WORD"], flush=True)
@@ -79,14 +112,9 @@ def speak_and_wait() -> None:
 def test_a_program_of_ours_has_a_log_and_an_environment_of_its_own_and_stops_when_asked(tmp_path: Path) -> None:
     children = Children(tmp_path)
     children.start(Program(name="speaker", run=speak_and_wait, environment={"WORD": "heard"}))
-    log = tmp_path / "log" / "speaker.log"
-    for _ in range(100):
-        if log.read_text():
-            break
-        time.sleep(0.05)
+    assert first_line(tmp_path / "log" / "speaker.log") == "heard"
     child = children._running["speaker"][1]
     children.stop()
-    assert log.read_text() == "heard\n"
     assert child.ended
     assert "WORD" not in os.environ
 

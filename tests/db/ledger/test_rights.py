@@ -116,7 +116,7 @@ def test_even_the_owner_is_stopped_by_the_trigger(owner: psycopg.Connection, tab
 
 
 BOOKS = sorted(name for row in vars(models).values() if isinstance(name := getattr(row, "__tablename__", None), str))
-PROOFS = ("ledger_seal", "ledger_node", "ledger_checkpoint")
+PROOFS = ("ledger_seal", "ledger_record", "ledger_node", "ledger_checkpoint")
 MARKS = ("ledger_mark", "account_mark", "turnover_mark")
 ARCHIVE = ("ledger_archive", "archived_batch", "archived_run")  # written by the owner alone
 

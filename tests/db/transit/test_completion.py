@@ -22,9 +22,9 @@ PAID_IN = 20_000
 
 
 class Town:
-    """Nanjing with a rider who rides from Gulou to Xianlin Centre every working morning, and today has no exit."""
+    """Nanjing with a rider who rides from Gulou to Xianlin Centre every working day at one hour, and today has no exit."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, usually: datetime = MONDAY, today: datetime = MONDAY) -> None:
         self.database = database
         with database.transaction() as session:
             import_feed(session, "320100", now=MONDAY - 10 * DAY)
@@ -33,9 +33,9 @@ class Town:
                 gate(session, "nj-metro", stop=stop, now=MONDAY) for stop in ("nj-gulou", "nj-xianlin", "nj-nanjingnanzhan")
             )
         for days in BACK:
-            self.send(self.a, "entry", MONDAY - days * DAY)
-            self.send(self.b, "exit", MONDAY - days * DAY + minutes(40))
-        self.send(self.a, "entry", MONDAY)
+            self.send(self.a, "entry", usually - days * DAY)
+            self.send(self.b, "exit", usually - days * DAY + minutes(40))
+        self.send(self.a, "entry", today)
 
     def send(self, where: Gate, kind: str, at: datetime, *, now: datetime | None = None) -> None:
         with self.database.transaction() as session:
@@ -58,9 +58,13 @@ class Town:
             return PAID_IN - purse(session, self.rider.holder_id) - 500 * len(BACK)
 
 
-@pytest.fixture
-def town(database: Database, database_url: str, tmp_path: Path) -> Town:
+@pytest.fixture(autouse=True)
+def nanjing(database: Database, database_url: str, tmp_path: Path) -> None:
     create_app(make_settings(database_url, tmp_path), database=database)
+
+
+@pytest.fixture
+def town(database: Database) -> Town:
     return Town(database)
 
 
@@ -134,6 +138,26 @@ def test_too_few_trips_are_no_habit(town: Town) -> None:
         assert transit.complete_from_habit(session, journey_id=found.id, now=MONDAY) is None
         assert transit.complete_from_habit(session, journey_id=UUID(int=1), now=MONDAY) is None
         assert session.scalars(select(ClaimedTap)).all() == []
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+def test_a_ride_shortly_before_the_card_day_ends_is_completed_within_it(database: Database, claimed: bool) -> None:
+    ends = MONDAY + minutes(19 * 60)  # three at night
+    town = Town(database, usually=ends - minutes(60), today=ends - minutes(10))
+    journey = town.today()
+    if claimed:
+        with database.transaction() as session:
+            asked = transit.contest(
+                session, journey_id=journey.id, holder_id=town.rider.holder_id, claimed_stop="nj-xianlin", words="", now=ends
+            )
+            transit.decide_contest(
+                session, contest_id=asked.id, operator_id="nj-metro", upheld=True, answer="", by="person:o", now=ends
+            )
+    else:
+        assert town.complete() is not None
+    journey = town.today()
+    assert (journey.state, journey.to_stop, journey.charged_minor, town.spent) == (State.COMPLETE, "nj-xianlin", 500, 500)
+    assert books_are_right(database)
 
 
 def test_an_entry_is_completed_too_and_stays_contestable(town: Town) -> None:

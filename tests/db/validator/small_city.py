@@ -91,6 +91,7 @@ class SmallCity:
     taps: dict[tuple[str, int], Tap] = field(default_factory=dict)
     repeated: int = 0
     lose_answers: int = 0  # how many uploads are stored and then left unanswered
+    cut_answers: int = 0  # how many uploads are stored and then answered by half
     lose_renewals: int = 0
     stop_id: str = "S1"
     certificate_life: timedelta = timedelta(days=90)
@@ -181,12 +182,12 @@ def serving(city: SmallCity) -> Iterator[str]:  # noqa: C901  one handler, read 
     """Serve ``city`` on loopback; the address."""
 
     class Handler(BaseHTTPRequestHandler):
-        def _answer(self, status: int, body: bytes, kind: str) -> None:
+        def _answer(self, status: int, body: bytes, kind: str, *, written: int | None = None) -> None:
             self.send_response(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(body[:written])
 
         def _proved(self, body: bytes) -> bool:
             for place in (-1, 0):  # the newest key, or the one before a renewal
@@ -232,6 +233,10 @@ def serving(city: SmallCity) -> Iterator[str]:  # noqa: C901  one handler, read 
                 answer = city.store(body)
                 if city.lose_answers:
                     city.lose_answers -= 1
+                    self.close_connection = True
+                elif city.cut_answers:
+                    city.cut_answers -= 1
+                    self._answer(200, answer, "application/cbor", written=len(answer) // 2)
                     self.close_connection = True
                 else:
                     self._answer(200, answer, "application/cbor")

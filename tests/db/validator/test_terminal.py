@@ -189,10 +189,11 @@ def test_a_clock_set_back_after_a_tap_is_noticed_without_any_network(city: Small
     gate.close()
 
 
-def test_a_lost_answer_costs_nothing_and_counts_nothing_twice(city: SmallCity, gate: Terminal) -> None:
+@pytest.mark.parametrize("how", ["lose_answers", "cut_answers"])
+def test_a_lost_answer_costs_nothing_and_counts_nothing_twice(city: SmallCity, gate: Terminal, how: str) -> None:
     for serial in range(5):
         gate.decide(city.phone(serial).show())
-    city.lose_answers = 1
+    setattr(city, how, 1)
     with pytest.raises(CityUnreachable):
         gate.upload(batch=2)
     assert (len(city.taps), gate.state().taps.waiting) == (2, 5)

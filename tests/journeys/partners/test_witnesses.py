@@ -19,6 +19,7 @@ from card.partners import jobs
 from tests.cities import Running, federate, get, running
 
 HUB, NANJING, SUZHOU = "320000", "320100", "320500"
+SEALED = ("ledger_seal", "ledger_record", "ledger_node", "ledger_checkpoint", "ledger_cosignature")
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def book(city: Running, *names: str) -> None:
     sealer = Database.of(city.settings, Right.SEALER)
     ledger_jobs.seal(sealer, city.settings)
     sealer.close()
+
+
+def unguard(owner: psycopg.Connection) -> None:
+    """Put the books' triggers to sleep, as a city's owner can who is no superuser."""
+    for table in ("transfer", "ledger_batch", *SEALED):
+        owner.execute(f"ALTER TABLE card.{table} DISABLE TRIGGER USER")  # type: ignore[arg-type]
 
 
 def receipt(city: Running, name: str) -> dict[str, object]:
@@ -103,9 +110,9 @@ def test_books_that_fork_are_refused_and_the_alarm_stands(cities: dict[str, Runn
     book(nanjing, "a", "b", "c")
     assert partners.look(suzhou.database, NANJING) == 3
     with psycopg.connect(nanjing.settings.database_url) as owner:  # Nanjing's owner writes history anew
-        owner.execute("SET session_replication_role = replica")
+        unguard(owner)
         owner.execute("UPDATE card.transfer SET reference = 'payment:other' WHERE reference = 'payment:b'")
-        for table in ("ledger_seal", "ledger_record", "ledger_node", "ledger_checkpoint", "ledger_cosignature"):
+        for table in SEALED:
             owner.execute(f"DELETE FROM card.{table}")
     book(nanjing, "d")
     for _ in range(2):
@@ -125,8 +132,8 @@ def test_a_ledger_that_shrank_is_a_fork_too(cities: dict[str, Running]) -> None:
     book(nanjing, "a", "b", "c")
     assert partners.look(suzhou.database, NANJING) == 3
     with psycopg.connect(nanjing.settings.database_url) as owner:
-        owner.execute("SET session_replication_role = replica")
-        for table in ("ledger_seal", "ledger_record", "ledger_node", "ledger_checkpoint", "ledger_cosignature"):
+        unguard(owner)
+        for table in SEALED:
             owner.execute(f"DELETE FROM card.{table}")
         owner.execute("DELETE FROM card.ledger_batch WHERE batch_no > 2")
     book(nanjing)

@@ -16,7 +16,7 @@ from card import cards, credentials, ledger, partners, transit
 from card.credentials import Entitlement
 from card.transit import jobs
 from tests.cities import Running, federate, running
-from tests.gates import account, books_are_right, gate, import_feed, phone, purse
+from tests.gates import account, books_are_right, gate, import_feed, in_one_card_day, minutes, phone, purse
 
 HUB, NANJING, SUZHOU = "320000", "320100", "320500"
 CHART = ledger.chart
@@ -46,7 +46,7 @@ def test_a_nanjing_senior_pays_half_at_home_and_six_yuan_in_suzhou(  # noqa: PLR
 ) -> None:
     nanjing, suzhou = cities[NANJING], cities[SUZHOU]
     now = clock.now()
-    earlier = now - timedelta(hours=3)
+    earlier = in_one_card_day(now - timedelta(hours=3), minutes(140))
     senior = Entitlement(code="senior-60", scope_city=NANJING, expires_on=date(2030, 1, 1))
     with nanjing.database.transaction() as session:
         import_feed(session, NANJING, now=now)

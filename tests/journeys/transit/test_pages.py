@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from app.kernel import clock
 from app.web.auth import Role
 from card import transit
-from tests.gates import gate, import_feed, phone, some_rides
+from tests.gates import gate, import_feed, in_one_card_day, minutes, phone, some_rides
 from tests.journeys.conftest import City, assert_accessible, picture
 from tests.signing_in import resident
 
@@ -79,8 +79,9 @@ def test_the_desk_decides_about_copied_and_unpaid_rides_by_keyboard_alone(
         rider, poor = (phone(session, now=now - timedelta(hours=2), money_minor=money) for money in (2_000, 0))
         metro = gate(session, "nj-metro", stop="nj-gulou", now=now)
         bus = gate(session, "nj-bus", line="nj-bus-you2", mode="ride", now=now)
-        bus.send(session, [bus.tap(one, "ride", now - timedelta(minutes=30)) for one in (rider, poor)], now=now)
-        copied = metro.tap(rider, "entry", now - timedelta(minutes=29.5), counter=rider.counter)
+        ridden = in_one_card_day(now - minutes(30), minutes(0.5))
+        bus.send(session, [bus.tap(one, "ride", ridden) for one in (rider, poor)], now=now)
+        copied = metro.tap(rider, "entry", ridden + minutes(0.5), counter=rider.counter)
         metro.send(session, [copied], now=now)
     page = visit(size=size, language=language, role=Role.OFFICER)
     page.goto("/staff/rides")

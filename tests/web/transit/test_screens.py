@@ -127,6 +127,7 @@ def test_an_operator_makes_a_token_that_enrols_one_terminal(client: FlaskClient,
     assert made.status_code == 201
     parse(made.text)
     token = made.text.split("--token ")[1].split("<")[0]
+    assert token.isalnum(), "a dash in front would be an option to the terminal's command line"
     key = credentials.to_base64url(credentials.raw_public(Ed25519PrivateKey.generate().public_key()))
     answer = client.post("/api/transit/terminals/enrol", json={"token": token, "public_key": key})
     assert answer.status_code == 201

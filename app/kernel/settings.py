@@ -57,6 +57,11 @@ class Settings(BaseSettings):
     enrolments_per_minute: int = Field(
         30, ge=1, description="How many terminals one network address may try to enrol in a minute, with tokens good or bad."
     )
+    live_streams_max: int = Field(
+        2,
+        ge=0,
+        description="Live pages that one process streams to at a time: each holds a thread; whoever comes later asks again.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

@@ -213,7 +213,8 @@ def journey(
     return _journey(row)
 
 
-def _tap(row: TapRow) -> TapView:
+def tap_view(row: TapRow) -> TapView:
+    """A stored tap as its operator sees it."""
     return TapView(
         key=f"{row.terminal_id}/{row.boot_id}/{row.seq}",
         terminal_id=row.terminal_id,
@@ -239,7 +240,7 @@ def taps_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> 
         .order_by(TapRow.received_at.desc(), TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
         .limit(limit)
     )
-    return [_tap(row) for row in rows]
+    return [tap_view(row) for row in rows]
 
 
 def last_tap_of(session: Session, card_number: str, *, operator_id: str, since: datetime) -> TapView | None:
@@ -255,7 +256,7 @@ def last_tap_of(session: Session, card_number: str, *, operator_id: str, since: 
         .order_by(TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
         .limit(1)
     ).first()
-    return _tap(row) if row is not None else None
+    return tap_view(row) if row is not None else None
 
 
 def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapView]:
@@ -265,7 +266,7 @@ def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapVie
         .where(TapRow.card_number == card_number, TapRow.card_day == day)
         .order_by(TapRow.at, TapRow.terminal_id, TapRow.boot_id, TapRow.seq)
     )
-    return [_tap(row) for row in rows]
+    return [tap_view(row) for row in rows]
 
 
 def count_taps(session: Session, card_numbers: Iterable[str]) -> int:

@@ -79,7 +79,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
     Audience.OPERATOR: [
         Item(endpoint="operator.start", label=msg("Today")),
         Item(endpoint="operator.terminals", label=msg("Terminals")),
-        Item(endpoint="operator.taps", label=msg("Taps")),
+        Item(endpoint="operator_taps.show", label=msg("Taps")),
         Item(endpoint="inspect.show", label=msg("Check a card")),
         Item(endpoint="operator_watch.alarms", label=msg("Alarms")),
         Item(endpoint="operator.journeys", label=msg("Journeys")),

@@ -1,4 +1,4 @@
-"""``/operator``: a transit operator's terminals, taps, journeys, revenue, statement and riders' questions. Only its own."""
+"""``/operator``: a transit operator's terminals, journeys, revenue, statement and riders' questions. Only its own."""
 
 import csv
 import io
@@ -22,9 +22,10 @@ from app.web.i18n import translate
 from card import transit
 from card.credentials import numbers
 from card.fares import card_day
-from card.transit import Freshness, LineView, Place, TapView, TerminalView
+from card.transit import Freshness, LineView, Place, TerminalView
 from portal.kit import journeys as words
 from portal.kit import rides, yuan
+from portal.operator import taps
 from portal.operator.asking import asked_card_day, asked_day, civil_day, own_operator
 
 blueprint = Blueprint("operator", __name__, url_prefix="/operator")
@@ -57,17 +58,6 @@ class TerminalLine:
     state: tuple[str, str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class TapLine:
-    """A tap as the table shows it."""
-
-    tap: TapView
-    kind: str
-    place: str
-    card: str
-    outcome: tuple[str, str]
-
-
 def _places(session: Session, operator_id: str) -> tuple[dict[str, Place], dict[str, LineView]]:
     return transit.stops_by_id(session), {line.id: line for line in transit.lines_of(session, operator_id)}
 
@@ -84,28 +74,6 @@ def _terminal_lines(found: Sequence[TerminalView], stops: dict[str, Place], line
     ]
 
 
-def _tap_lines(found: Sequence[TapView], stops: dict[str, Place], lines: dict[str, LineView]) -> list[TapLine]:
-    kinds = words.tap_kinds()
-    return [
-        TapLine(
-            tap=one,
-            kind=kinds[one.kind],
-            place=rides.place(one.stop_id, one.line_id, stops, lines),
-            card=numbers.masked(one.card_number) if one.card_number else "–",
-            outcome=_outcome(one),
-        )
-        for one in found
-    ]
-
-
-def _outcome(tap: TapView) -> tuple[str, str]:
-    if tap.decision == "refused":
-        return gettext("Refused at the gate"), "neutral"
-    if tap.verdict:
-        return gettext("Should have been refused"), "bad"
-    return gettext("Accepted"), "good"
-
-
 @blueprint.get("")
 @allow(Role.OPERATOR)
 def start() -> str:
@@ -118,7 +86,7 @@ def start() -> str:
         terminals = transit.terminals_of(session, operator_id, now=now)
         revenue = transit.revenue_by_line(session, operator_id, on=today)
         hours = transit.revenue_by_hour(session, operator_id, on=today)
-        taps = transit.taps_of_operator(session, operator_id, limit=12)
+        latest = transit.taps_of_operator(session, operator_id, limit=12)
         alarms = transit.alarms_of_operator(session, operator_id, limit=5)
         asked = [one for one in transit.contests_of_operator(session, operator_id) if one.state is transit.ContestState.OPEN]
     most = max(*hours, 1)
@@ -136,7 +104,7 @@ def start() -> str:
         hours=[(hour, round(CHART_HEIGHT * value / most, 1), yuan(value)) for hour, value in enumerate(hours)],
         chart_height=CHART_HEIGHT,
         bar=BAR,
-        taps=_tap_lines(taps, stops, lines),
+        taps=taps.lines_of(latest, stops, lines),
         alarms=[(one, rides.alarm(one.kind)) for one in alarms],
         asked=len(asked),
     )
@@ -201,22 +169,6 @@ def revoke(terminal_id: UUID) -> AnyResponse:
     return redirect(url_for("operator.terminals"))
 
 
-@blueprint.get("/taps")
-@allow(Role.OPERATOR)
-def taps() -> str:
-    """The taps received last, and the alarms."""
-    operator_id = own_operator()
-    with transaction() as session:
-        stops, lines = _places(session, operator_id)
-        found = transit.taps_of_operator(session, operator_id, limit=100)
-        alarms = transit.alarms_of_operator(session, operator_id, limit=20)
-    return render_template(
-        "operator/taps.html",
-        taps=_tap_lines(found, stops, lines),
-        alarms=[(one, rides.alarm(one.kind)) for one in alarms],
-    )
-
-
 @blueprint.get("/journeys")
 @allow(Role.OPERATOR)
 def journeys() -> str:
@@ -252,7 +204,7 @@ def journey(journey_id: UUID) -> str:
         state=words.state_of(found.state),
         steps=[(words.explain(step, stops), step.amount_minor) for step in found.steps],
         map=words.line_map(found, list(lines.values()), stops),
-        taps=_tap_lines(made, stops, lines),
+        taps=taps.lines_of(made, stops, lines),
         card=numbers.masked(found.card_number),
         issuer=words.CITY_NAMES.get(found.issuer, {"en": found.issuer, "zh_Hans_CN": found.issuer}),
         history=words.changes(history, day, stops),

@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from typing import Final
 from uuid import UUID
 
+import psycopg
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.kernel import clock
@@ -33,6 +35,7 @@ WAIT_SECONDS: Final = 0.005
 WAITING: Final = 4000  # groups that may wait before callers are turned away
 TIMEOUT_SECONDS: Final = 5.0  # a caller waits so long for its answer
 INFO: Final = "ledger.poster"
+AWAY: Final = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 Then = Callable[[Session], None]
 
@@ -93,7 +96,8 @@ class Poster:
         what others added, so one that reads back what it added flushes first. What it raises is raised here, and the group is
         not booked. It holds up everybody: let it write a few rows, and ask nobody else.
 
-        Raises :class:`LedgerBusy` at once when too much is waiting, :class:`OutcomeUnknown` after ``timeout_seconds``.
+        Raises :class:`LedgerBusy` at once when too much is waiting, :class:`OutcomeUnknown` after ``timeout_seconds`` or when
+        the database goes away.
         """
         waiting = _Waiting(group=transfers, then=then, remember=remember)
         self._start()
@@ -169,7 +173,7 @@ class Poster:
             outcomes = self._write(asked)
         except Exception as error:  # noqa: BLE001  whatever it is, the callers must not wait for ever
             if len(asked) == 1:
-                asked[0].answer.set_exception(error)
+                asked[0].answer.set_exception(_as_told(error, asked[0].group))
             return False
         for waiting, found in zip(asked, outcomes, strict=True):
             waiting.answer.set_result(found)
@@ -195,6 +199,15 @@ class Poster:
                 for _, then in sorted(beside, key=lambda one: one[0]):
                     then(session)
         return outcomes
+
+
+def _as_told(error: Exception, group: Sequence[Transfer]) -> Exception:
+    """What a caller is told of ``error``: where the database went away, perhaps after the commit, that it is not known."""
+    if not isinstance(error, AWAY):
+        return error
+    unknown = OutcomeUnknown(", ".join(str(transfer.id) for transfer in group))
+    unknown.__cause__ = error
+    return unknown
 
 
 _making = threading.Lock()

@@ -283,10 +283,10 @@ def granian(target: str, *, port: int, workers: int, threads: int) -> tuple[str,
 
 
 @contextmanager
-def program(of: City, target: str, *, port: int) -> Iterator[None]:
+def program(of: City, target: str, *, port: int, threads: int = 2) -> Iterator[psutil.Process]:
     """Another application behind a web server of the same make, for comparison."""
-    command = granian(target, port=port, workers=1, threads=2)
-    environment = {**os.environ, "DATABASE_URL": of.owner_url}
+    command = granian(target, port=port, workers=1, threads=threads)
+    environment = {**os.environ, **environment_of(of.settings), "DATABASE_POOL_SIZE": str(threads)}
     started = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
         for _ in range(150):
@@ -295,7 +295,7 @@ def program(of: City, target: str, *, port: int) -> Iterator[None]:
                 break
             except httpx.HTTPError:
                 time.sleep(0.2)
-        yield
+        yield psutil.Process(started.pid)
     finally:
         started.terminate()
         started.wait(10)

@@ -1,6 +1,6 @@
 """The database: one declarative base, one ``Database`` per process, one transaction per edge."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
@@ -99,6 +99,7 @@ class Database:
             connect_args={"options": options},
         )
         self.info: dict[Any, Any] = {}  # what every session of this database carries in ``session.info``
+        self.closing: list[Callable[[], None]] = []  # what ends before the connections are given back
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -118,5 +119,7 @@ class Database:
                 raise refusal from error
 
     def close(self) -> None:
-        """Give the connections back."""
+        """End what still uses the database, and give the connections back."""
+        while self.closing:
+            self.closing.pop()()
         self.engine.dispose()

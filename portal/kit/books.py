@@ -90,6 +90,9 @@ FINDINGS: Final = {
     FindingKind.HOLD: msg("A posted hold has no transfer"),
     FindingKind.REVERSAL: msg("More was given back than there was"),
     FindingKind.SUM: msg("The books do not sum to zero"),
+    FindingKind.MARK: msg("A running total is not the sum of what was folded into it"),
+    FindingKind.ARCHIVE: msg("An archived month is not what the city signed"),
+    FindingKind.CLOCK: msg("A clock is far off"),
     FindingKind.PROOF: msg("Something sealed is not as it was sealed"),
     FORK: msg("Another city's books do not continue what it showed before"),
 }

@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0033"
-down_revision = "0028"
+revision = "0030"
+down_revision = "0029"
 
 COLUMNS = {"after_batch": "0", "upto_batch": "0", "upto_position": "-1"}
 

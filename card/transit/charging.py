@@ -256,7 +256,7 @@ def _reprice(session: Session, card: _Card, arrival: Arrived, tariffs: Tariffs, 
         priced = card.priced[day] = _price_day(session, card, day, tariffs, past, now=now)
         if looks_back:
             after, before = list(priced.past), card.past.get(day, [])
-            if after != before and sorted(after, key=_order) != sorted(before, key=_order):
+            if after != before and sorted(after) != sorted(before):
                 last = _last_day_on(day)
                 wanted.update(other for other in card.stored if day < other <= last)
             card.past[day] = after
@@ -275,10 +275,6 @@ def _price_day(
         aside = fraud.note(session, card_number=card.number, day=day, taps=taps, tariffs=tariffs, now=now)
         priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, past)
     return priced
-
-
-def _order(fare: PastFare) -> tuple[datetime, str, int]:
-    return fare.at, fare.operator, fare.capped_minor
 
 
 def _changes(card: _Card, arrival: Arrived, *, now: datetime) -> list[_Change]:

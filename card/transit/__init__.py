@@ -101,13 +101,11 @@ from card.transit.presentments import accept as accept_presentment
 from card.transit.presentments import send as send_presentment
 from card.transit.queries import (
     FARE_CODES,
-    AlarmView,
     DayStatement,
     JourneyView,
     LineRevenue,
     PostingView,
     TapView,
-    alarms_of_operator,
     claimed_in,
     count_taps,
     day_statement,
@@ -198,7 +196,6 @@ from card.transit.terminals import (
 __all__ = [
     "FARE_CODES",
     "MODES",
-    "AlarmView",
     "AlreadyContested",
     "CannotResume",
     "CaseTap",
@@ -272,7 +269,6 @@ __all__ = [
     "WhatIfGroup",
     "WriteOffView",
     "accept_presentment",
-    "alarms_of_operator",
     "apportion_day",
     "approve_fraud",
     "ask_what_if",

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Json
@@ -19,7 +19,6 @@ from card.transit.models import (
     FarePosting,
     JourneyRow,
     PresentmentOut,
-    TapAlarm,
     TapRow,
 )
 from card.transit.rules import UnknownJourney
@@ -78,18 +77,6 @@ class TapView:
     verdict: str
     liability: str
     quarantined: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlarmView:
-    """Something about a terminal's records to look at."""
-
-    id: UUID
-    at: datetime
-    terminal_id: UUID
-    boot_id: str
-    seq: int
-    kind: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,9 +176,18 @@ def journeys_of_holder(
     return _journeys(session, *conditions, limit=limit)
 
 
-def journeys_of_operator(session: Session, operator_id: str, *, on: date | None = None, limit: int = 100) -> list[JourneyView]:
-    """An operator's journeys, of one card-day or the newest of all."""
+def journeys_of_operator(
+    session: Session,
+    operator_id: str,
+    *,
+    on: date | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> list[JourneyView]:
+    """An operator's journeys, of one card-day or the newest of all; from behind the one begun at ``before`` with its id."""
     conditions = [JourneyRow.operator_id == operator_id]
+    if before is not None:
+        conditions.append(tuple_(JourneyRow.started_at, JourneyRow.id) < tuple_(*before))
     if on is not None:
         conditions.append(JourneyRow.card_day == on)
     return _journeys(session, *conditions, limit=limit)
@@ -292,17 +288,6 @@ def claimed_in(session: Session, found: JourneyView) -> bool:
     """Whether a tap of the journey was claimed rather than recorded."""
     del session
     return any(key.startswith("claim/") for key in found.taps)
-
-
-def alarms_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> list[AlarmView]:
-    """The newest alarms about an operator's terminals."""
-    rows = session.scalars(
-        select(TapAlarm).where(TapAlarm.operator_id == operator_id).order_by(TapAlarm.id.desc()).limit(limit)
-    )
-    return [
-        AlarmView(id=row.id, at=row.at, terminal_id=row.terminal_id, boot_id=row.boot_id, seq=row.seq, kind=row.kind)
-        for row in rows
-    ]
 
 
 def _postings(*conditions: ColumnElement[bool]) -> Select[FarePosting, datetime | None]:

@@ -17,7 +17,7 @@ from card.credentials import numbers
 from card.transit import LineView, Place, TapView
 from portal.kit import dates, rides
 from portal.kit import journeys as words
-from portal.operator.asking import own_operator
+from portal.operator.asking import one_instant, own_operator
 
 blueprint = Blueprint("operator_taps", __name__, url_prefix="/operator/taps")
 
@@ -69,8 +69,7 @@ def _outcome(tap: TapView) -> tuple[str, str]:
 def show() -> str:
     """The taps received last, and the place from which the page goes on. Without a script there is a link to load again."""
     operator_id = own_operator()
-    with transaction() as session:
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})  # list and place are of one instant
+    with one_instant() as session:
         place = transit.live_here(session, now=clock.now())
         found = transit.taps_of_operator(session, operator_id, limit=SHOWN)
         alarms = transit.unseen_alarms(session, operator_id)

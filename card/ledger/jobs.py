@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
-from card.ledger import actions, alarming, checks, marks, proofs, purses, recent, rules
+from card.ledger import actions, alarming, checks, clocks, marks, proofs, purses, recent, rules
 
 MONTHS_AHEAD: Final = 4
 ALARM_DAYS: Final = 35  # so many days ahead at least the months must reach, or an alarm is logged
@@ -116,6 +116,17 @@ def check_all(database: Database, settings: Settings) -> None:
         findings = [*report.findings, *proofs.check_proofs(session, key=proofs.checkpoint_verifier(settings))]
     with database.transaction() as session:
         alarming.record_check(session, report, findings, now=clock.now())
+
+
+_last_reading: list[clocks.Reading] = []  # of this process's clock
+
+
+def watch_clocks(database: Database, _: Settings) -> None:
+    """Raise an alarm where batches are dated ahead, or the worker's clock is far from the database's or jumped."""
+    own = clocks.Reading(clock.now(), clocks.tick())
+    before = _last_reading[0] if _last_reading else None
+    _last_reading[:] = [own]
+    clocks.watch(database, own, before)
 
 
 def seal(database: Database, settings: Settings) -> None:

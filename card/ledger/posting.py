@@ -74,11 +74,13 @@ SELECT EXISTS (SELECT FROM card.refused_transfer WHERE id = ANY(%(ids)b::uuid[])
 
 BOOK: Final = f"COPY card.transfer ({binary.TRANSFER_COLUMNS}) FROM STDIN (FORMAT binary)"
 
-# The batch, and what it moved on each open account.
+# The batch, and what it moved on each open account. It is dated by its caller's clock, but where a process of a city books it
+# never much later than the database's own clock says: days end with the first batch of a later day. (LEAST leaves out nothing.)
 NOTE: Final = """
 WITH noted AS (
   INSERT INTO card.ledger_batch (batch_no, shard, transfers, total_minor, posted_at)
-  VALUES (%(batch_no)s, %(shard)s, %(count)s, %(total)s, %(now)s))
+  VALUES (%(batch_no)s, %(shard)s, %(count)s, %(total)s,
+    least(%(now)s, clock_timestamp() + current_setting('city.clock_ahead', true)::interval)))
 INSERT INTO card.account_delta (account_id, batch_no, shard, debit_minor, credit_minor, transfers)
 SELECT id, %(batch_no)s, %(shard)s, debit, credit, transfers
 FROM unnest(%(ids)b::bigint[], %(debits)b::bigint[], %(credits)b::bigint[], %(counts)b::bigint[])

@@ -1,7 +1,7 @@
 """``flask …``: what an administrator does from a terminal."""
 
 import signal
-from datetime import timedelta
+import time
 from threading import Event
 from typing import cast
 
@@ -12,8 +12,8 @@ from flask import Flask, current_app
 from flask.cli import with_appcontext
 
 from app import logins, migrate, reference, wiring
-from app.kernel import city, clock, outbox
-from app.kernel.db import Database, Right
+from app.kernel import city, clock, garbage, outbox
+from app.kernel.db import CLOCK_AHEAD, Database, Right
 from app.kernel.settings import Settings
 from app.web.oauth.cli import group as clients
 from card import ledger
@@ -46,12 +46,13 @@ def worker_command(once: bool) -> None:
     if not once:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-    due = {job.name: clock.now() for job in wiring.JOBS}
+    due = dict.fromkeys((job.name for job in wiring.JOBS), 0.0)  # by the machine's ticks: a clock that steps delays no job
+    garbage.settle()
     while not stop.is_set():
         busy = _deliver(database, stop)
         for job in wiring.JOBS:
-            if due[job.name] <= clock.now():
-                due[job.name] = clock.now() + timedelta(seconds=job.every_seconds)
+            if due[job.name] <= time.monotonic():
+                due[job.name] = time.monotonic() + job.every_seconds
                 _run(job, seen_as[job.right], settings)
         if once:
             return
@@ -109,6 +110,9 @@ def _deliver(database: Database, stop: Event) -> bool:
 
 def _run(job: wiring.Job, database: Database, settings: Settings) -> None:
     try:
+        if job.by_the_clock and abs(skew := database.skew(clock.now())) > CLOCK_AHEAD:
+            log.error("worker.clock", job=job.name, skew_seconds=skew.total_seconds())
+            return
         job.run(database, settings)
     except Exception as error:
         log.warning("worker.job", job=job.name, exc_info=error)

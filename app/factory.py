@@ -9,7 +9,7 @@ from app.kernel import city, logs
 from app.kernel.db import Database, Right
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
-from app.web import auth, health, i18n, oauth, problems, security
+from app.web import auth, health, i18n, oauth, problems, security, streams
 from card import ledger
 from card.cards import api as cards_api
 from card.clearing import api as clearing_api
@@ -22,6 +22,7 @@ from portal import kit
 from portal.hospital import desk as hospital_desk
 from portal.operator import books as operator_books
 from portal.operator import console, inspect, tariff_editor
+from portal.operator import taps as operator_taps
 from portal.operator import watch as operator_watch
 from portal.partner import clearing as partner_clearing
 from portal.public import pages, reference, sessions, sign_in, verify
@@ -79,6 +80,7 @@ def create_app(settings: Settings, *, database: Database | None = None) -> OpenA
     messages.equip(app.extensions["database"], settings)
     payments.equip(app.extensions["database"], settings)
     security.install(app, settings)
+    streams.install(app, settings)
     i18n.install(app)
     sessions.install(app)
     auth.install(app)
@@ -123,7 +125,7 @@ def register(app: OpenAPI, settings: Settings) -> None:
         app.register_blueprint(inspect.blueprint)
         for screen in (services_screen, apply, applications_screen, wallet, cases, journeys_screen, console, tariff_editor):
             app.register_blueprint(screen.blueprint)
-        for screen in (operator_books, operator_watch, staff_rides):
+        for screen in (operator_taps, operator_books, operator_watch, staff_rides):
             app.register_blueprint(screen.blueprint)
         for screen in (hospital_desk, health_screen, benefits_screen, bills_screen, staff_payment_runs, staff_filings):
             app.register_blueprint(screen.blueprint)

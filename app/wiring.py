@@ -82,29 +82,32 @@ COURIERS: Final[dict[str, Courier]] = {
 class Job:
     """Something the worker repeats: ``run(database, settings)`` every ``every_seconds``; each run is idempotent.
 
-    ``database`` is the city's as those see it who live as ``right``.
+    ``database`` is the city's as those see it who live as ``right``. What ends or closes things ``by_the_clock`` is left out
+    while this process's clock is far from the database's.
     """
 
     name: str
     every_seconds: int
     run: Callable[[Database, Settings], None]
     right: Right = Right.APPLICATION
+    by_the_clock: bool = False
 
 
 JOBS: Final[tuple[Job, ...]] = (
-    Job(name="cards.keep", every_seconds=60, run=cards_jobs.keep),
+    Job(name="cards.keep", every_seconds=60, run=cards_jobs.keep, by_the_clock=True),
     Job(name="catalogue.load", every_seconds=86_400, run=catalogue_jobs.load),
-    Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings),
+    Job(name="health.filings", every_seconds=3600, run=health_jobs.expire_filings, by_the_clock=True),
     Job(name="health.settlements", every_seconds=30, run=health_jobs.resume_settlements),
     Job(name="ledger.check", every_seconds=600, run=ledger_jobs.check),
-    Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds),
-    Job(name="ledger.purses", every_seconds=60, run=ledger_jobs.expire_purses),
+    Job(name="ledger.clocks", every_seconds=15, run=ledger_jobs.watch_clocks),
+    Job(name="ledger.holds", every_seconds=15, run=ledger_jobs.expire_holds, by_the_clock=True),
+    Job(name="ledger.purses", every_seconds=60, run=ledger_jobs.expire_purses, by_the_clock=True),
     Job(name="ledger.seal", every_seconds=3, run=ledger_jobs.seal, right=Right.SEALER),
     Job(name="ledger.seal-stragglers", every_seconds=3_600, run=ledger_jobs.seal_stragglers, right=Right.SEALER),
     Job(name="ledger.fold", every_seconds=5, run=ledger_jobs.fold, right=Right.SEALER),
     Job(name="ledger.months", every_seconds=86_400, run=ledger_jobs.make_months),
     Job(name="payments.catch-up", every_seconds=300, run=payments_jobs.catch_up),
-    Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day),
+    Job(name="clearing.close", every_seconds=600, run=clearing_jobs.close_day, by_the_clock=True),
     Job(name="partners.directory", every_seconds=30, run=partners_jobs.keep_directory),
     Job(name="partners.witness", every_seconds=60, run=partners_jobs.witness_ledgers),
     Job(name="transit.debts", every_seconds=15, run=transit_jobs.recover_debts),

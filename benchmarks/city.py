@@ -7,6 +7,7 @@ funded through the ledger.
 import json
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -120,10 +121,17 @@ class City:
         return f"http://127.0.0.1:{self.port}"
 
 
+def free_port() -> int:
+    """A port that nobody listens on: what an earlier run left behind must not answer for this one."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
 @contextmanager
-def city(folder: Path, *, code: str = "320500", port: int = 27801) -> Iterator[City]:
+def city(folder: Path, *, code: str = "320500") -> Iterator[City]:
     """The city's database, migrated, with its feed and keys; its processes are started by :func:`serving`."""
     server = postgres.start(folder / "postgres")
+    port = free_port()
     try:
         url = postgres.ensure_database(server, "measured")
         migrate.upgrade(url)
@@ -275,10 +283,10 @@ def granian(target: str, *, port: int, workers: int, threads: int) -> tuple[str,
 
 
 @contextmanager
-def program(of: City, target: str, *, port: int) -> Iterator[None]:
+def program(of: City, target: str, *, port: int, threads: int = 2) -> Iterator[psutil.Process]:
     """Another application behind a web server of the same make, for comparison."""
-    command = granian(target, port=port, workers=1, threads=2)
-    environment = {**os.environ, "DATABASE_URL": of.owner_url}
+    command = granian(target, port=port, workers=1, threads=threads)
+    environment = {**os.environ, **environment_of(of.settings), "DATABASE_POOL_SIZE": str(threads)}
     started = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
         for _ in range(150):
@@ -287,7 +295,7 @@ def program(of: City, target: str, *, port: int) -> Iterator[None]:
                 break
             except httpx.HTTPError:
                 time.sleep(0.2)
-        yield
+        yield psutil.Process(started.pid)
     finally:
         started.terminate()
         started.wait(10)

@@ -162,13 +162,14 @@ def online(of: City, gate: Gate, phones: Sequence[Phone], *, rounds: int, each: 
         connection.execute("GRANT ALL ON public.bare TO PUBLIC")
         connection.execute("INSERT INTO public.bare SELECT n, 0 FROM generate_series(0, 999) n")
     found: dict[str, list[tuple[float, float]]] = {"bare": [], "authorise": []}
-    with city.serving(of, workers=1, threads=2), city.program(of, "benchmarks.bare:application", port=of.port + 1):
+    beside = city.free_port()
+    with city.serving(of, workers=1, threads=2), city.program(of, "benchmarks.bare:application", port=beside):
         waits(of.port, asks(gate, phones[:50]))
-        waits(of.port + 1, [bare] * 50)
+        waits(beside, [bare] * 50)
         for turn in range(rounds):
             group = phones[50 + turn * each : 50 + (turn + 1) * each]
             for name, taken in (
-                ("bare", waits(of.port + 1, [bare] * each)),
+                ("bare", waits(beside, [bare] * each)),
                 ("authorise", waits(of.port, asks(gate, group))),
             ):
                 found[name].append((statistics.median(taken), statistics.quantiles(taken, n=100)[98]))
@@ -191,7 +192,7 @@ def taps(of: City, gates: Sequence[Gate], phones: Sequence[Phone], given: argpar
     first = (datetime.now(UTC) - timedelta(days=10)).replace(hour=1, minute=0, second=0, microsecond=0)
     rates: list[float] = []
     own: list[float] = []
-    with city.serving(of, workers=2, threads=4):
+    with city.serving(of, workers=2, threads=given.threads):
         for turn in range(given.rounds + 1):
             inward, outward = a_day(gates, phones, first + timedelta(days=turn), size=given.size)
             before = city.cpu_seconds(of)
@@ -219,15 +220,16 @@ def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cards", type=int, default=8000)
-    parser.add_argument("--size", type=int, default=2000, help="taps in a batch")
-    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--cards", type=int, default=16_000)
+    parser.add_argument("--size", type=int, default=1000, help="taps in a batch: each gate sends one in a wave")
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=1, help="of each of the two web processes")
     parser.add_argument("--only", choices=("taps", "authorise"), help="measure this part alone")
     given = parser.parse_args()
     now = datetime.now(UTC)
     with tempfile.TemporaryDirectory() as folder, city.city(Path(folder)) as of:
         phones = city.phones(of, given.cards, now=now - timedelta(days=20))
-        gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * 4, now=now)
+        gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * max(1, given.cards // given.size), now=now)
         if given.only != "authorise":
             print("\n".join(taps(of, gates, phones, given)), flush=True)
         if given.only != "taps":

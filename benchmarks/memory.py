@@ -25,7 +25,7 @@ def main() -> None:
     given = parser.parse_args()
     now = datetime.now(UTC)
     series: list[tuple[int, dict[str, float]]] = []
-    with tempfile.TemporaryDirectory() as folder, city.city(Path(folder), port=27803) as of:
+    with tempfile.TemporaryDirectory() as folder, city.city(Path(folder)) as of:
         phones = city.phones(of, given.cards, now=now - timedelta(days=45))
         gates = city.gates(of, [TapKind.ENTRY, TapKind.EXIT] * 2, now=now)
         begin = (now - timedelta(days=40)).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,14 +1,15 @@
 """``python -m benchmarks.statements``: what reading the books costs when their history is long, and what archiving costs.
 
-The same questions are put to a short history and to one of three million entries on one account, side by side. Medians of
-``--rounds`` runs; the archive is written and verified once.
+The same questions are put to a short history and to one of three million entries on one account, side by side, each round at
+another instant. Medians of ``--rounds`` runs; the books are proven once, and the archive is written and verified once.
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from app.kernel.city import City
 from app.kernel.db import Database, Right, psycopg_url
 from app.kernel.signing import Purpose
 from card import ledger
-from card.ledger import AccountId, Month, archive, chart, history, jobs, marks, proofs, shelf
+from card.ledger import AccountId, Month, archive, chart, history, jobs, marks, proofs, recent, shelf, tree
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 EPOCH = int(BEGIN.timestamp())
@@ -34,7 +35,15 @@ PURSE, METRO, OTHER = AccountId(1), AccountId(2), AccountId(3)
 
 def lived(url: str, *, first: int, batches: int, size: int, share: int) -> None:
     """Batches as posting writes them: one transfer in ``share`` goes to the first operator, all come from one purse."""
-    asked = {"first": first, "last": first + batches - 1, "size": size, "share": share, "epoch": EPOCH, "ms": EPOCH * 1000}
+    asked = {
+        "first": first,
+        "last": first + batches - 1,
+        "size": size,
+        "share": share,
+        "epoch": EPOCH,
+        "ms": EPOCH * 1000,
+        "batches": batches,
+    }
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("SET synchronous_commit = off")
         connection.execute(
@@ -60,6 +69,11 @@ def lived(url: str, *, first: int, batches: int, size: int, share: int) -> None:
             asked,
         )
         connection.execute("SELECT setval('card.ledger_batch_no', %(last)s)", asked)
+        connection.execute(
+            """UPDATE card.account_balance SET posted_minor = posted_minor - %(size)s::bigint * %(batches)s::bigint
+               WHERE account_id = 1""",
+            asked,
+        )
         connection.execute("VACUUM ANALYZE")
 
 
@@ -74,18 +88,35 @@ def median_ms(database: Database, ask: Callable[[Session], object], *, rounds: i
     return statistics.median(took[1:])
 
 
-def questions(middle: datetime) -> dict[str, Callable[[Session], object]]:
+def questions(instants: Iterator[datetime]) -> dict[str, Callable[[Session], object]]:
     """What is asked of both histories."""
     return {
-        "balance of an operator at an instant": lambda s: ledger.balance_at(s, METRO, middle),
-        "balance of a purse at an instant": lambda s: ledger.balance_at(s, PURSE, middle),
+        "balance of an operator at any instant": lambda s: ledger.balance_at(s, METRO, next(instants)),
+        "balance of a purse at any instant": lambda s: ledger.balance_at(s, PURSE, next(instants)),
         "statement, newest 50, operator": lambda s: ledger.statement(s, METRO),
-        "statement, 50 from the middle, operator": lambda s: ledger.statement(s, METRO, until=middle),
+        "statement, 50 before any instant, operator": lambda s: ledger.statement(s, METRO, until=next(instants)),
         "statement, oldest 50, operator": lambda s: ledger.statement(s, METRO, after="0.0"),
         "statement, newest 50, purse": lambda s: ledger.statement(s, PURSE),
-        "statement, 50 from the middle, purse": lambda s: ledger.statement(s, PURSE, until=middle),
-        "trial balance at an instant": lambda s: ledger.trial_balance(s, at=middle),
+        "statement, 50 before any instant, purse": lambda s: ledger.statement(s, PURSE, until=next(instants)),
+        "trial balance at any instant": lambda s: ledger.trial_balance(s, at=next(instants)),
     }
+
+
+def instants(batches: int) -> Iterator[datetime]:
+    """Instants of a history without end, spread over all of it."""
+    for number in itertools.count(1):
+        yield datetime.fromtimestamp(EPOCH + batches / 2 * (number * 0.618 % 1), UTC)
+
+
+def proven(database: Database, *, batches: int, new: int) -> tuple[float, float]:
+    """Seconds in which all of the books are proven, and the newest ``new`` batches of them."""
+    with database.transaction() as session:
+        whole = ledger.check_books(session)
+        recently = recent.check_recent(session, after_batch=batches - new, after_position=-1, suite=tree.INTERNATIONAL)
+    assert whole.right, whole.findings[:3]
+    assert recently.right, recently.findings[:3]
+    assert recently.batches == new
+    return whole.took.total_seconds(), recently.took.total_seconds()
 
 
 def archived(url: str, folder: Path, *, transfers: int) -> None:
@@ -123,12 +154,13 @@ def main() -> None:
     """Measure, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=3_000_000, help="entries of the long history")
-    parser.add_argument("--archive", type=int, default=200_000, help="transfers of the archived month")
+    parser.add_argument("--archive", type=int, default=200_000, help="transfers of the archived month; 0 leaves it out")
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         server = postgres.start(Path(temporary) / "pg")
         found: dict[str, list[float]] = {}
+        checks: list[tuple[float, float]] = []
         for entries in (asked.entries // 100, asked.entries):
             url = postgres.ensure_database(server, f"bench_{time.time_ns()}")
             migrate.upgrade(url)
@@ -144,15 +176,19 @@ def main() -> None:
             with sealer.transaction() as session:
                 marks.fold(session, upto=batches, now=BEGIN)
             took = time.perf_counter() - begun
-            middle = datetime.fromtimestamp(EPOCH + batches / 4, UTC)
-            for name, ask in questions(middle).items():
+            for name, ask in questions(instants(batches)).items():
                 found.setdefault(name, []).append(median_ms(database, ask, rounds=asked.rounds))
+            checks.append(proven(database, batches=batches, new=min(20, batches)))
             database.close()
             sealer.close()
         print(f"medians of {asked.rounds}, milliseconds{asked.entries // 100:>43,}{asked.entries:>14,} entries\n")
         for name, (short, long) in found.items():
-            print(f"{name:<58}{short:>12,.2f}{long:>14,.2f}")
+            print(f"{name:<58}{short:>12,.2f}{long:>14,.2f}{'   under 20' if name.startswith('statement') else ''}")
+        for place, name in enumerate(("all of the books proven, seconds", "the newest 20,000 transfers proven, seconds")):
+            print(f"{name:<58}{checks[0][place]:>12,.2f}{checks[1][place]:>14,.2f}")
         print(f"\n{'folded into marks, microseconds a transfer':<58}{took / asked.entries * 1e6:>12,.2f}", flush=True)
+        if not asked.archive:
+            return
         url = postgres.ensure_database(server, f"bench_{time.time_ns()}")
         migrate.upgrade(url)
         with psycopg.connect(url, autocommit=True) as connection:

@@ -103,7 +103,7 @@ def _enter(program: Program, log: int) -> None:
 
 
 def register_of(folder: Path) -> Path:
-    """Where the demonstration of ``folder`` keeps its programs: ``[[name, pid, unix seconds of its start], …]``."""
+    """Where the demonstration of ``folder`` writes down its running programs: ``[[name, pid, unix seconds of start], …]``."""
     return folder / "processes.json"
 
 

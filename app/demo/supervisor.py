@@ -31,6 +31,7 @@ from app.kernel.settings import Settings
 
 FREE_BYTES_MIN: Final = 500 * 1024 * 1024
 READY_SECONDS: Final = 60.0
+STREAM_PATIENCE_SECONDS: Final = 4  # a page of live taps may hold a stream for twenty; its browser loses nothing
 
 
 class CannotStart(Exception):
@@ -128,6 +129,7 @@ def serve(port: int) -> None:
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=8,
+        workers_kill_timeout=STREAM_PATIENCE_SECONDS,
         websockets=False,
         log_level=LogLevels.warning,
     ).serve()

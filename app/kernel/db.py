@@ -1,13 +1,13 @@
 """The database: one declarative base, one ``Database`` per process, one transaction per edge."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, Text, Uuid, create_engine
+from sqlalchemy import DateTime, Engine, MetaData, Text, Uuid, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -16,6 +16,7 @@ from app.kernel.errors import Refusal
 from app.kernel.settings import Settings
 
 SCHEMAS: Final = ("app", "card", "services")
+CLOCK_AHEAD: Final = timedelta(minutes=1)  # clocks that are kept by NTP differ by milliseconds
 
 Json = dict[str, Any]  # the only door through which untyped documents enter a column
 
@@ -85,12 +86,20 @@ class Database:
             Right.REPORTS: settings.database_reports_url,
         }[right]
         pool_size = settings.database_pool_size if right is Right.APPLICATION else 1
-        return cls(own or settings.database_url, right=right, pool_size=pool_size)
+        return cls(own or settings.database_url, right=right, pool_size=pool_size, clock_ahead=CLOCK_AHEAD)
 
-    def __init__(self, url: str, *, right: Right = Right.APPLICATION, pool_size: int = 10) -> None:
-        """Connect lazily to ``url``; live as ``right`` for the life of every connection (``RESET ROLE`` returns to it)."""
+    def __init__(
+        self, url: str, *, right: Right = Right.APPLICATION, pool_size: int = 10, clock_ahead: timedelta | None = None
+    ) -> None:
+        """Connect lazily to ``url``; live as ``right`` for the life of every connection (``RESET ROLE`` returns to it).
+
+        The database knows ``clock_ahead`` as ``city.clock_ahead``: no later than so much after its own clock does it let the
+        books be dated. None lets a caller live in a time of its own.
+        """
         options = "-c timezone=UTC -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
         options += f" -c role={right.value}"
+        if clock_ahead is not None:
+            options += f" -c city.clock_ahead={clock_ahead // timedelta(seconds=1)}s"
         self.engine: Engine = create_engine(
             psycopg_url(url),
             pool_size=pool_size,
@@ -99,6 +108,7 @@ class Database:
             connect_args={"options": options},
         )
         self.info: dict[Any, Any] = {}  # what every session of this database carries in ``session.info``
+        self.closing: list[Callable[[], None]] = []  # what ends before the connections are given back
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
@@ -117,6 +127,14 @@ class Database:
                     raise
                 raise refusal from error
 
+    def skew(self, now: datetime) -> timedelta:
+        """How far ``now``, of this process's clock, is ahead of the database's clock; negative where it is behind."""
+        with self.engine.connect() as connection:
+            here: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        return now - here
+
     def close(self) -> None:
-        """Give the connections back."""
+        """End what still uses the database, and give the connections back."""
+        while self.closing:
+            self.closing.pop()()
         self.engine.dispose()

@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
-from sqlalchemy import Index, insert, select
+from sqlalchemy import Index, insert, or_, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.kernel.db import Base, Database, Json
@@ -22,6 +22,7 @@ Courier = Callable[[Database, Json], None]
 
 RETRY_SECONDS: Final = (1, 5, 15, 60, 300, 1800)
 LEASE: Final = timedelta(minutes=2)
+LATEST: Final = timedelta(hours=1)  # nothing is ever due so much later than it is written or tried
 log = structlog.get_logger()
 
 
@@ -44,10 +45,10 @@ class OutboxEvent(Base):
     done_at: Mapped[datetime | None]
 
 
-def emit(session: Session, name: str, payload: Json, *, at: datetime, due_at: datetime | None = None) -> UUID:
-    """Write the event ``name`` (``noun.happened``) in the caller's transaction; deliver it from ``due_at`` on."""
+def emit(session: Session, name: str, payload: Json, *, at: datetime) -> UUID:
+    """Write the event ``name`` (``noun.happened``) in the caller's transaction."""
     event_id = new_id()
-    session.add(OutboxEvent(id=event_id, name=name, payload=payload, written_at=at, due_at=due_at or at))
+    session.add(OutboxEvent(id=event_id, name=name, payload=payload, written_at=at, due_at=at))
     return event_id
 
 
@@ -67,13 +68,14 @@ def deliver_one(database: Database, handlers: Mapping[str, Handler], couriers: M
     """Deliver the oldest event that is due; answer whether there was one.
 
     The row is locked while its handler runs (``SKIP LOCKED`` lets other workers pass). A failure is kept on the row and tried
-    again later, at most half an hour apart, for ever: nothing is dropped.
+    again later, at most half an hour apart, for ever: nothing is dropped. What seems to be due much later was written by a
+    clock that was wrong, and is due now.
     """
     failure: Exception | None = None
     with database.transaction() as session:
         event = session.scalars(
             select(OutboxEvent)
-            .where(OutboxEvent.done_at.is_(None), OutboxEvent.due_at <= now)
+            .where(OutboxEvent.done_at.is_(None), or_(OutboxEvent.due_at <= now, OutboxEvent.due_at > now + LATEST))
             .order_by(OutboxEvent.due_at, OutboxEvent.id)
             .limit(1)
             .with_for_update(skip_locked=True)

@@ -54,6 +54,14 @@ class Settings(BaseSettings):
     cookie_secure: bool = Field(default=False, description="Send cookies over HTTPS only; required outside a demonstration.")
     trusted_proxies: int = Field(0, ge=0, description="How many reverse proxies stand before the server.")
     demonstration: bool = Field(default=False, description="Shows the demonstration banner and its fictional people.")
+    enrolments_per_minute: int = Field(
+        30, ge=1, description="How many terminals one network address may try to enrol in a minute, with tokens good or bad."
+    )
+    live_streams_max: int = Field(
+        2,
+        ge=0,
+        description="Live pages that one process streams to at a time: each holds a thread; whoever comes later asks again.",
+    )
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR.")
 
     @property

@@ -81,7 +81,7 @@ def holders_of(session: Session, numbers_: Iterable[str]) -> dict[str, UUID]:
     """The holder of each of these cards of ours; a number that was never issued is left out."""
     wanted = bindparam(None, sorted(set(numbers_)), type_=ARRAY(Text()))
     rows = session.execute(select(CardRow.number, CardRow.holder_id).where(CardRow.number == any_(wanted)))
-    return {row.number: row.holder_id for row in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def cards_of(session: Session, holder_id: UUID) -> list[Card]:

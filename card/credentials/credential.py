@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
+from threading import Lock
 from typing import Any, Final
 
 import base45
@@ -19,7 +20,7 @@ import base45
 from card.credentials import card_number, cose, wire
 from card.credentials.card_number import CardNumber
 from card.credentials.cose import ALLOWED, Algorithm, Sign1
-from card.credentials.keys import KeyRing, PrivateKey, key_id, public_from_raw, public_of, raw_public
+from card.credentials.keys import KeyRing, PrivateKey, PublicKey, key_id, public_from_raw, public_of, raw_public
 from card.credentials.reasons import CredentialRefused, Reason
 
 PREFIX: Final = "CC1:"
@@ -251,15 +252,26 @@ def _from_base45(text: str) -> bytes:
     return struct.pack(f">{len(pairs)}H", *pairs) + bytes([last] if rest else [])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Familiar:
+    """A static part whose signatures held, by which keys, and the key that its device signs with."""
+
+    static: Static
+    kids: tuple[bytes, ...]
+    device: PublicKey | None
+    device_kid: bytes
+
+
 class Verifier:
     """Verifies presentations under a ring of issuer keys and remembers static parts whose city's signature held.
 
-    One per process; not for sharing between threads. At most ``remember`` static parts are kept, the least recently used go.
+    One per process: threads share what it remembers. At most ``remember`` static parts are kept, the least recently used go.
     """
 
     def __init__(self, issuer_keys: KeyRing, *, algorithms: frozenset[Algorithm] = ALLOWED, remember: int = 4096) -> None:
         self._keys, self._algorithms, self._remember = issuer_keys, algorithms, remember
-        self._known: OrderedDict[bytes, tuple[Static, tuple[bytes, ...]]] = OrderedDict()
+        self._known: OrderedDict[bytes, _Familiar] = OrderedDict()
+        self._turn = Lock()
 
     def verify_text(self, text: str, *, now: datetime, uses: frozenset[Use] = GATE_USES) -> Presentation:
         """As :meth:`verify`, from the text of a QR."""
@@ -277,7 +289,8 @@ class Verifier:
                 pass
             case _:
                 raise CredentialRefused(Reason.MALFORMED, "presentation")
-        static, (kid, *_) = self._static(signed, now=now)
+        familiar = self._static(signed, now=now)
+        static, kid = familiar.static, familiar.kids[0]
         _in_force(static, now=now, uses=uses)
         if not static.device_key:
             if dynamic is not None:
@@ -285,7 +298,7 @@ class Verifier:
             return Presentation(static=static, issuer_kid=kid, device_kid=b"", shown_at=static.issued_at, counter=0, raw=raw)
         if dynamic is None:
             raise CredentialRefused(Reason.DEVICE_SIGNATURE_MISSING)
-        shown_at, counter, record = self._dynamic(static, signed, dynamic, signature)
+        shown_at, counter, record = self._dynamic(familiar, signed, dynamic, signature)
         if shown_at - now > CODE_AHEAD_MAX:
             raise CredentialRefused(Reason.CODE_FROM_THE_FUTURE, f"{shown_at - now} ahead")
         if now - shown_at > CODE_AGE_MAX:
@@ -293,7 +306,7 @@ class Verifier:
         return Presentation(
             static=static,
             issuer_kid=kid,
-            device_kid=key_id(static.device_key),
+            device_kid=familiar.device_kid,
             shown_at=shown_at,
             counter=counter,
             raw=raw,
@@ -302,17 +315,19 @@ class Verifier:
 
     def static(self, signed: bytes, *, now: datetime, uses: frozenset[Use] = TAP_USES) -> Static:
         """The static part alone, as a chip gives it before it signs: authentic, in force, and of a use that is taken."""
-        found, _ = self._static(signed, now=now)
+        found = self._static(signed, now=now).static
         _in_force(found, now=now, uses=uses)
         return found
 
-    def _static(self, signed: bytes, *, now: datetime) -> tuple[Static, tuple[bytes, ...]]:
+    def _static(self, signed: bytes, *, now: datetime) -> "_Familiar":
         """The static part and the ids of the keys that signed it: all that are there, and all that the ring demands."""
-        known = self._known.get(signed)
+        with self._turn:
+            known = self._known.get(signed)
+            if known is not None:
+                self._known.move_to_end(signed)
         if known is not None:
-            self._known.move_to_end(signed)
-            for kid in known[1]:
-                self._keys.find(known[0].issuer, kid, now=now)  # a key may have been retired since
+            for kid in known.kids:
+                self._keys.find(known.static.issuer, kid, now=now)  # a key may have been retired since
             return known
         messages = cose.parse_all(signed)
         claimed = _static_from(messages[0].payload)
@@ -327,14 +342,19 @@ class Verifier:
             cose.check(message, key.key, algorithms=self._algorithms, refusal=Reason.BAD_ISSUER_SIGNATURE)
         if card_number.issuing_city(claimed.number) != claimed.issuer:
             raise CredentialRefused(Reason.WRONG_ISSUER, claimed.issuer)
-        self._known[signed] = claimed, kids
-        if len(self._known) > self._remember:
-            self._known.popitem(last=False)
-        return claimed, kids
+        device = public_from_raw(claimed.device_key) if claimed.device_key else None
+        kid = key_id(claimed.device_key) if device else b""
+        familiar = _Familiar(static=claimed, kids=kids, device=device, device_kid=kid)
+        with self._turn:
+            self._known[signed] = familiar
+            if len(self._known) > self._remember:
+                self._known.popitem(last=False)
+        return familiar
 
-    def _dynamic(self, static: Static, signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:
+    def _dynamic(self, familiar: "_Familiar", signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:
         """``(time, counter, record)`` once the device's signature holds; the record is a chip's."""
-        key = public_from_raw(static.device_key)
+        static, key = familiar.static, familiar.device
+        assert key is not None, "a credential with a dynamic part names its device"
         if cose.algorithm_of(key) not in self._algorithms:
             raise CredentialRefused(Reason.ALGORITHM_NOT_ALLOWED, "the phone's key")
         message = chip_message if static.use is Use.CHIP else dynamic_message

@@ -1,7 +1,7 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
 from card.fares.apportionment import apportion, shares_of
-from card.fares.charging import Charge, Meter, PastFare, PricedJourney, State, Step, StepCode, card_day, charge, in_card_day_of
+from card.fares.charging import Meter, card_day, charge, in_card_day_of
 from card.fares.drafting import (
     Change,
     Sheet,
@@ -18,8 +18,10 @@ from card.fares.drafting import (
 )
 from card.fares.feeds import Feed, FeedRefused, Problem, parse_date, read_feed, read_files
 from card.fares.gtfs import COLUMNS, OURS, Column
+from card.fares.journeys import PastFare, PricedJourney, State, Step, StepCode
 from card.fares.legs import JoinRule, LegFares, LegRule, Product, Timeframe, TransferRule, TransferType
 from card.fares.publishing import FARE_FILES, Line, LineStop, Operator, Published, Stop, fingerprint, publish
+from card.fares.reasons import Charge
 from card.fares.tariffs import (
     LOCAL_CARD,
     BadTariff,

@@ -6,14 +6,18 @@ and the highest priority wins; where it has not, an empty area or network means 
 a transfer rule means "any group that no transfer rule names". Of several products that match, the rider pays the cheapest.
 """
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum
 from functools import cached_property
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from app.kernel.clock import local
+
+NOWHERE: Final[frozenset[str]] = frozenset()
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,24 +92,6 @@ class JoinRule:
     to_stop: str
 
 
-class Transferred(NamedTuple):
-    """What a rider brings to the next leg: the leg just travelled, and the chain of transfers that led to it.
-
-    ``pair`` names the transfer rule's groups that were applied last (none: the leg was paid as a leg of its own), ``used`` how
-    often in a row; ``departed_at`` and ``arrived_at`` are the first leg's of that chain, ``last_departed_at`` and
-    ``last_arrived_at`` the last leg's; ``due_minor`` is what the last leg came to.
-    """
-
-    group: str
-    pair: tuple[str, str] | None
-    used: int
-    departed_at: datetime
-    arrived_at: datetime
-    last_departed_at: datetime
-    last_arrived_at: datetime
-    due_minor: int
-
-
 @dataclass(frozen=True, kw_only=True)
 class LegFares:
     """The Fares v2 tables of a feed, ready to price legs. ``networks`` is by line, ``areas`` and ``stations`` by stop."""
@@ -142,23 +128,6 @@ class LegFares:
             frozenset(rule.to_group for rule in self.transfers if rule.to_group),
         )
 
-    @cached_property
-    def timed(self) -> bool:
-        """Whether the hour or the day changes what a leg costs."""
-        return any(rule.from_timeframe or rule.to_timeframe for rule in self.rules)
-
-    @cached_property
-    def _known(self) -> dict[tuple[str, str, str | None, frozenset[str]], tuple[LegRule, int] | None]:
-        return {}
-
-    @cached_property
-    def _places(self) -> dict[tuple[str, str, str | None], tuple[LegRule, ...]]:
-        return {}
-
-    @cached_property
-    def _changes(self) -> dict[tuple[str, str], tuple[TransferRule, ...]]:
-        return {}
-
     def network_of(self, lines: Iterable[str]) -> str:
         """The network that all ``lines`` of a leg belong to; empty where they belong to several or to none."""
         found = {self.networks.get(line, "") for line in lines}
@@ -173,58 +142,25 @@ class LegFares:
         ]
         return min(prices, default=None)
 
-    def price(
-        self,
-        network: str,
-        from_stop: str,
-        to_stop: str | None,
-        *,
-        departed_at: datetime,
-        arrived_at: datetime,
-        categories: frozenset[str],
-    ) -> tuple[LegRule, int] | None:
-        """The rule that prices a leg and its amount in minor units; none when no rule matches.
-
-        ``to_stop`` is unknown on a bus with one tap. Of several rules the highest priority wins, then the cheapest.
-        """
-        key = (network, from_stop, to_stop, categories)
-        if not self.timed and key in self._known:
-            return self._known[key]
-        best: tuple[int, int, LegRule] | None = None
-        for rule in self._in_place(network, from_stop, to_stop):
-            if not (self._within(rule.from_timeframe, departed_at) and self._within(rule.to_timeframe, arrived_at)):
-                continue
-            amount = self.amount_of(rule.product, categories)
-            if amount is not None and (best is None or (-rule.priority, amount) < best[:2]):
-                best = (-rule.priority, amount, rule)
-        found = (best[2], best[1]) if best else None
-        if not self.timed:
-            self._known[key] = found
-        return found
-
-    def _in_place(self, network: str, from_stop: str, to_stop: str | None) -> tuple[LegRule, ...]:
-        key = (network, from_stop, to_stop)
-        found = self._places.get(key)
-        if found is None:
-            starts = self.areas.get(from_stop, frozenset())
-            ends = self.areas.get(to_stop, frozenset()) if to_stop is not None else frozenset()
-            own = frozenset({network}) if network else frozenset()
-            networks, from_areas, to_areas = self._named
-            found = self._places[key] = tuple(
-                rule
-                for rule in self.rules
-                if self._field(rule.network, own, networks)
+    def matching(self, network: str, starts: frozenset[str], ends: frozenset[str]) -> Iterator[LegRule]:
+        """The rules for a leg on ``network`` from a stop in the areas ``starts`` to one in the areas ``ends``."""
+        own = frozenset({network}) if network else NOWHERE
+        networks, from_areas, to_areas = self._named
+        for rule in self.rules:
+            if (
+                self._field(rule.network, own, networks)
                 and self._field(rule.from_area, starts, from_areas)
                 and self._field(rule.to_area, ends, to_areas)
-            )
-        return found
+            ):
+                yield rule
 
     def _field(self, asked: str, have: frozenset[str], named: frozenset[str]) -> bool:
         if asked:
             return asked in have
         return self.uses_priority or not (have & named)
 
-    def _within(self, group: str, instant: datetime) -> bool:
+    def within(self, group: str, instant: datetime) -> bool:
+        """Whether ``instant`` falls into the timeframe ``group``; empty: always."""
         if not group:
             return True
         here = local(instant)
@@ -250,60 +186,172 @@ class LegFares:
             for rule in self.joins
         )
 
-    def transfer(
-        self,
-        before: Transferred,
-        after: str,
-        *,
-        departed_at: datetime,
-        arrived_at: datetime,
-        due_minor: int,
-        categories: frozenset[str],
-    ) -> tuple[TransferRule, int, int] | None:
-        """What changing from ``before`` to a leg of group ``after`` makes of that leg's ``due_minor``.
-
-        Answers the rule, how often it was used in a row with this time, and what the leg costs now; none: no rule, the leg is
-        paid by itself. Of several rules that may be used once more the one with the smallest count applies, then the cheapest.
-        A transfer never gives back what an earlier leg cost.
-        """
-        best: tuple[float, int, int, TransferRule] | None = None
-        for rule in self._between(before.group, after):
-            again = before.pair == (rule.from_group, rule.to_group)
-            used = before.used + 1 if again else 1
-            if rule.count is not None and used > rule.count:
-                continue
-            if rule.seconds is not None:
-                begun = (before.departed_at, before.arrived_at) if again else (before.last_departed_at, before.last_arrived_at)
-                if _elapsed(rule.seconds_type, begun, (departed_at, arrived_at)) > rule.seconds:
-                    continue
-            price = self.amount_of(rule.product, categories) if rule.product else 0
-            if price is None:
-                continue
-            if rule.type is TransferType.BOTH_AND_TRANSFER:
-                price += due_minor
-            elif rule.type is TransferType.TRANSFER_ONLY and before.pair is None:
-                price -= before.due_minor
-            found = (float("inf") if rule.count is None else rule.count, max(0, price), used, rule)
-            if best is None or found[:2] < best[:2]:
-                best = found
-        return None if best is None else (best[3], best[2], best[1])
-
-    def _between(self, before: str, after: str) -> tuple[TransferRule, ...]:
-        found = self._changes.get((before, after))
-        if found is None:
-            groups, from_named, to_named = self._groups
-            found = self._changes[before, after] = tuple(
-                rule
-                for rule in self.transfers
-                if before in groups
+    def leading(self, before: str, after: str) -> Iterator[TransferRule]:
+        """The rules for changing from a leg of group ``before`` to one of group ``after``."""
+        groups, from_named, to_named = self._groups
+        for rule in self.transfers:
+            if (
+                before in groups
                 and after in groups
                 and (rule.from_group == before or (not rule.from_group and before not in from_named))
                 and (rule.to_group == after or (not rule.to_group and after not in to_named))
-            )
-        return found
+            ):
+                yield rule
 
 
-def _elapsed(kind: DurationType | None, first: tuple[datetime, datetime], last: tuple[datetime, datetime]) -> float:
-    begin = first[kind in (DurationType.ARRIVAL_TO_DEPARTURE, DurationType.ARRIVAL_TO_ARRIVAL)]
-    end = last[kind in (DurationType.DEPARTURE_TO_ARRIVAL, DurationType.ARRIVAL_TO_ARRIVAL)]
-    return (end - begin).total_seconds()
+class Change(NamedTuple):
+    """A transfer rule as it stands for one rider: the leg costs ``price``, and its own fare or less the last leg's.
+
+    It may be used ``limit`` times in a row, and no more than ``span`` may lie between departure or arrival of the first leg and
+    of this one.
+    """
+
+    pair: tuple[str, str]
+    limit: float
+    span: timedelta | None
+    from_arrival: bool
+    to_arrival: bool
+    price: int
+    with_own: bool
+    less_last: bool
+
+
+class RiderLegs:
+    """The legs' rules for riders of some categories: found once for a pair of places or groups, and remembered."""
+
+    __slots__ = ("_areas", "_legs", "_priced", "_timed", "categories", "changes")
+
+    def __init__(self, legs: LegFares, categories: frozenset[str]) -> None:
+        self._legs, self._areas, self.categories = legs, legs.areas, categories
+        self._timed = any(rule.from_timeframe or rule.to_timeframe for rule in legs.rules)
+        self._priced: dict[tuple[str, frozenset[str], frozenset[str]], tuple[tuple[LegRule, int], ...]] = {}
+        self.changes = Changes(legs, categories)
+
+    def price(
+        self, network: str, from_stop: str, to_stop: str | None, departed_at: datetime, arrived_at: datetime
+    ) -> tuple[LegRule, int] | None:
+        """The rule that prices a leg and its amount in minor units; none when no rule matches.
+
+        ``to_stop`` is unknown on a bus with one tap. Of several rules the highest priority wins, then the cheapest.
+        """
+        areas = self._areas
+        place = (network, areas.get(from_stop, NOWHERE), NOWHERE if to_stop is None else areas.get(to_stop, NOWHERE))
+        found = self._priced.get(place)
+        if found is None:
+            found = self._priced[place] = self._by_preference(*place)
+        if not self._timed:
+            return found[0] if found else None
+        within = self._legs.within
+        for priced in found:
+            if within(priced[0].from_timeframe, departed_at) and within(priced[0].to_timeframe, arrived_at):
+                return priced
+        return None
+
+    def _by_preference(self, network: str, starts: frozenset[str], ends: frozenset[str]) -> tuple[tuple[LegRule, int], ...]:
+        priced = [
+            (rule, amount)
+            for rule in self._legs.matching(network, starts, ends)
+            if (amount := self._legs.amount_of(rule.product, self.categories)) is not None
+        ]
+        return tuple(sorted(priced, key=lambda one: (-one[0].priority, one[1])))
+
+
+class Changes(dict[tuple[str, str], tuple[Change, ...]]):
+    """How riders of some categories may change from a leg of one group to one of another, the smallest count first."""
+
+    __slots__ = ("_categories", "_legs")
+
+    def __init__(self, legs: LegFares, categories: frozenset[str]) -> None:
+        super().__init__()
+        self._legs, self._categories = legs, categories
+
+    def __missing__(self, groups: tuple[str, str]) -> tuple[Change, ...]:
+        legs = self._legs
+        priced = [
+            (rule, legs.amount_of(rule.product, self._categories) if rule.product else 0) for rule in legs.leading(*groups)
+        ]
+        found = [_change(rule, price) for rule, price in priced if price is not None]
+        self[groups] = tuple(sorted(found, key=lambda change: change.limit))
+        return self[groups]
+
+
+def _change(rule: TransferRule, price: int) -> Change:
+    kind = rule.seconds_type
+    return Change(
+        pair=(rule.from_group, rule.to_group),
+        limit=math.inf if rule.count is None else rule.count,
+        span=None if rule.seconds is None else timedelta(seconds=rule.seconds),
+        from_arrival=kind in (DurationType.ARRIVAL_TO_DEPARTURE, DurationType.ARRIVAL_TO_ARRIVAL),
+        to_arrival=kind in (DurationType.DEPARTURE_TO_ARRIVAL, DurationType.ARRIVAL_TO_ARRIVAL),
+        price=price,
+        with_own=rule.type is TransferType.BOTH_AND_TRANSFER,
+        less_last=rule.type is TransferType.TRANSFER_ONLY,
+    )
+
+
+class Chain:
+    """What a rider brings to the next leg: the last leg travelled, and the transfers in a row that led to it.
+
+    ``pair`` names the groups of the transfer rule that was applied last (none: the leg was paid by itself), ``used`` how often
+    in a row; ``begun`` and ``last`` are departure and arrival of the first leg of that row and of the last one.
+    """
+
+    __slots__ = ("begun", "due_minor", "group", "last", "pair", "used")
+
+    def __init__(self) -> None:
+        self.group = ""
+        self.pair: tuple[str, str] | None = None
+        self.used = 0
+        self.begun = self.last = (NEVER, NEVER)
+        self.due_minor = 0
+
+    def ride(
+        self, changes: Changes, group: str, amount: int, departed_at: datetime, arrived_at: datetime
+    ) -> tuple[int, tuple[str, str, int] | None]:
+        """Continue with a leg of ``group`` that costs ``amount`` by itself: what it comes to, and the transfer that led to it.
+
+        The transfer is told by the two groups and what it adds to ``amount``.
+        """
+        before, travelled = self.group, (departed_at, arrived_at)
+        rules = changes[before, group]
+        best = self._best(rules, amount, travelled) if rules else None
+        if best is None:
+            due, changed = amount, None
+            self.pair, self.used = None, 0
+        else:
+            pair, due = best
+            changed = (before, group, due - amount)
+            if pair == self.pair:
+                self.used += 1
+            else:
+                self.pair, self.used, self.begun = pair, 1, self.last
+        self.group, self.last, self.due_minor = group, travelled, due
+        return due, changed
+
+    def _best(
+        self, rules: tuple[Change, ...], amount: int, travelled: tuple[datetime, datetime]
+    ) -> tuple[tuple[str, str], int] | None:
+        """Of the rules that may be used once more the one with the smallest count, then the cheapest: its groups, and what the
+        leg costs by it. A transfer never gives back what an earlier leg cost.
+        """
+        best: Change | None = None
+        due = 0
+        for rule in rules:
+            if best is not None and rule.limit > best.limit:
+                break
+            again = self.pair == rule.pair
+            if (self.used if again else 0) >= rule.limit:
+                continue
+            if rule.span is not None:
+                since = (self.begun if again else self.last)[rule.from_arrival]
+                if travelled[rule.to_arrival] - since > rule.span:
+                    continue
+            price = rule.price
+            if rule.with_own:
+                price += amount
+            elif rule.less_last and self.pair is None:
+                price -= self.due_minor
+            price = max(0, price)
+            if best is None or price < due:
+                best, due = rule, price
+        return None if best is None else (best.pair, due)

@@ -253,8 +253,8 @@ class Tariffs:
         return {"versions": self.versions}
 
     @cached_property
-    def memory(self) -> dict[tuple[str, int], object]:
-        """The engine's own: which version it found for an operator and a card-day."""
+    def memory(self) -> dict[int, object]:
+        """The engine's own: what it found for a card-day (:func:`card.fares.compiled.day_of`)."""
         return {}
 
     def at(self, operator: str, instant_date: date) -> Tariff:

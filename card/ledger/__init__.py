@@ -48,8 +48,8 @@ from card.ledger.close import (
 from card.ledger.notes import Checkpoint, Kind, VerifierKey, cosignature, read_note
 from card.ledger.opening import hold_at_once, open_accounts, void_holds
 from card.ledger.pages import BadCursor, Period, balance_at, period, statement
-from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of
-from card.ledger.posting import post, post_all, post_groups
+from card.ledger.poster import LedgerBusy, OutcomeUnknown, Poster, outcome_of, poster_of
+from card.ledger.posting import post, post_all, post_groups, refusal_in
 from card.ledger.proofs import (
     BadCosignature,
     Cosignature,
@@ -69,6 +69,7 @@ from card.ledger.proofs import (
 from card.ledger.purses import (
     Purse,
     PurseConflict,
+    draft_payment,
     earmarked_holders,
     expire_purses,
     give_back,
@@ -225,6 +226,7 @@ __all__ = [
     "consistency_proof",
     "cosignature",
     "day_balance",
+    "draft_payment",
     "earmarked_holders",
     "expire_holds",
     "expire_purses",
@@ -251,6 +253,7 @@ __all__ = [
     "post_all",
     "post_groups",
     "post_hold",
+    "poster_of",
     "purses_of",
     "raise_alarm",
     "read_note",
@@ -259,6 +262,7 @@ __all__ = [
     "record_check",
     "refund",
     "refunded_minor",
+    "refusal_in",
     "reversals_of",
     "reverse",
     "shard_of",

@@ -181,7 +181,7 @@ def post_hold(
         _release(session, row, HoldState.POSTED, now=now)
         row.transfer_id, row.posted_minor = transfer_id, amount
         session.flush()
-        outcome = post_exact(session, [[transfer]], shard=row.shard, now=now, remember=False)[0]
+        outcome = post_exact(session, [[transfer]], shard=row.shard, now=now, forget=(transfer_id,))[0]
         if outcome.status is not OutcomeStatus.POSTED:
             raise TransferConflict(f"transfer {transfer_id} is not hold {hold_id}")
     return transfer

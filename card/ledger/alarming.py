@@ -59,7 +59,10 @@ class Alarm:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """That the books were proven: when, how much was read, how much was wrong, and how long it took."""
+    """That the books were proven: when, how much was read, how much was wrong, and how long it took.
+
+    ``after_batch`` and the others are those of the report (:class:`BooksReport`).
+    """
 
     at: datetime
     accounts: int
@@ -67,6 +70,14 @@ class Check:
     batches: int
     findings: int
     took_ms: int
+    after_batch: int
+    upto_batch: int
+    upto_position: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything was read."""
+        return self.after_batch == 0
 
 
 def _alarm(row: LedgerAlarm) -> Alarm:
@@ -113,6 +124,9 @@ def record_check(session: Session, report: BooksReport, findings: Sequence[Findi
             batches=report.batches,
             findings=len(findings),
             took_ms=round(report.took.total_seconds() * 1000),
+            after_batch=report.after_batch,
+            upto_batch=report.upto_batch,
+            upto_position=report.upto_position,
         )
     )
     session.flush()
@@ -178,15 +192,26 @@ def acknowledge(session: Session, *, alarm_id: UUID, reason: str, by: str, now: 
 
 def last_checks(session: Session, *, limit: int = 10) -> list[Check]:
     """The newest checks of the books, newest first."""
-    rows = session.scalars(select(LedgerCheck).order_by(LedgerCheck.id.desc()).limit(limit))
-    return [
-        Check(
-            at=row.at,
-            accounts=row.accounts,
-            transfers=row.transfers,
-            batches=row.batches,
-            findings=row.findings,
-            took_ms=row.took_ms,
-        )
-        for row in rows
-    ]
+    return [_check(row) for row in session.scalars(select(LedgerCheck).order_by(LedgerCheck.id.desc()).limit(limit))]
+
+
+def last_whole_check(session: Session) -> Check | None:
+    """The newest check that read everything."""
+    row = session.scalars(
+        select(LedgerCheck).where(LedgerCheck.after_batch == 0).order_by(LedgerCheck.id.desc()).limit(1)
+    ).one_or_none()
+    return None if row is None else _check(row)
+
+
+def _check(row: LedgerCheck) -> Check:
+    return Check(
+        at=row.at,
+        accounts=row.accounts,
+        transfers=row.transfers,
+        batches=row.batches,
+        findings=row.findings,
+        took_ms=row.took_ms,
+        after_batch=row.after_batch,
+        upto_batch=row.upto_batch,
+        upto_position=row.upto_position,
+    )

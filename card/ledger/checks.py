@@ -150,6 +150,9 @@ PROVE: Final = " UNION ALL ".join(
     f"SELECT '{kind.value}', subject, expected, found FROM ({query} LIMIT {LIMIT}) AS {kind.name.lower()}_check"  # noqa: S608
     for kind, query in CHECKS.items()
 )
+UPTO: Final = """
+    SELECT (SELECT coalesce(max(batch_no), 0) FROM card.ledger_mark), (SELECT coalesce(max(position), -1) FROM card.ledger_seal)
+"""
 COUNTS: Final = """
     SELECT (SELECT count(*) FROM card.account), (SELECT count(*) FROM card.transfer), (SELECT count(*) FROM card.ledger_batch),
       clock_timestamp()
@@ -159,6 +162,7 @@ COUNTS: Final = """
 def check_books(session: Session) -> BooksReport:
     """Prove the books as one snapshot sees them; the report names everything that is wrong, up to a hundred of a kind."""
     started = time.perf_counter()
+    upto_batch, upto_position = session.execute(text(UPTO)).one()  # before all else: what is named was seen by it
     findings = [
         Finding(kind=FindingKind(kind), subject=subject, expected=expected, found=found)
         for kind, subject, expected, found in session.execute(text(PROVE))
@@ -171,4 +175,6 @@ def check_books(session: Session) -> BooksReport:
         batches=batches,
         findings=findings,
         took=timedelta(seconds=time.perf_counter() - started),
+        upto_batch=upto_batch,
+        upto_position=upto_position,
     )

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
-from card.ledger import actions, alarming, checks, marks, proofs, purses
+from card.ledger import actions, alarming, checks, clocks, marks, proofs, purses, recent, rules
 
 MONTHS_AHEAD: Final = 4
 ALARM_DAYS: Final = 35  # so many days ahead at least the months must reach, or an alarm is logged
@@ -87,12 +87,46 @@ def fold_settled(database: Database, *, all_of_it: bool = False) -> int:
 
 
 def check(database: Database, settings: Settings) -> None:
+    """Prove what is new in the books, or all of them once a night; whatever is wrong becomes an alarm."""
+    now = clock.now()
+    with database.transaction() as session:
+        last, whole = alarming.last_checks(session, limit=1), alarming.last_whole_check(session)
+        everything = (
+            whole is None
+            or last[0].upto_batch == 0  # no more than a mark's worth was ever booked
+            or rules.whole_check_is_due(whole.at, now=now)
+            or recent.archived_since(session, last[0].upto_batch)
+        )
+    if everything:
+        check_all(database, settings)
+        return
+    key = proofs.checkpoint_verifier(settings)
+    with database.transaction() as session:
+        report = recent.check_recent(
+            session, after_batch=last[0].upto_batch, after_position=last[0].upto_position, suite=key.suite
+        )
+    with database.transaction() as session:
+        alarming.record_check(session, report, report.findings, now=now)
+
+
+def check_all(database: Database, settings: Settings) -> None:
     """Prove the books and everything sealed; whatever is wrong becomes an alarm."""
     with database.transaction() as session:
         report = checks.check_books(session)
         findings = [*report.findings, *proofs.check_proofs(session, key=proofs.checkpoint_verifier(settings))]
     with database.transaction() as session:
         alarming.record_check(session, report, findings, now=clock.now())
+
+
+_last_reading: list[clocks.Reading] = []  # of this process's clock
+
+
+def watch_clocks(database: Database, _: Settings) -> None:
+    """Raise an alarm where batches are dated ahead, or the worker's clock is far from the database's or jumped."""
+    own = clocks.Reading(clock.now(), clocks.tick())
+    before = _last_reading[0] if _last_reading else None
+    _last_reading[:] = [own]
+    clocks.watch(database, own, before)
 
 
 def seal(database: Database, settings: Settings) -> None:

@@ -365,7 +365,11 @@ class LedgerAlarm(Base):
 
 
 class LedgerCheck(Base):
-    """That the books were proven, when, how much was read and how much was wrong. Append-only."""
+    """That the books were proven, when, how much was read and how much was wrong. Append-only.
+
+    It read what is behind ``after_batch`` (0: everything); no batch up to ``upto_batch`` can still come, and the seals up to
+    ``upto_position`` were read.
+    """
 
     __tablename__ = "ledger_check"
     __table_args__ = (SCHEMA,)
@@ -377,6 +381,9 @@ class LedgerCheck(Base):
     batches: Mapped[int] = mapped_column(BigInteger)
     findings: Mapped[int] = mapped_column(Integer)
     took_ms: Mapped[int] = mapped_column(BigInteger)
+    after_batch: Mapped[int] = mapped_column(BigInteger)
+    upto_batch: Mapped[int] = mapped_column(BigInteger)
+    upto_position: Mapped[int] = mapped_column(BigInteger)
 
 
 class LedgerMark(Base):

@@ -66,7 +66,7 @@ def open_accounts(session: Session, specs: Iterable[AccountSpec], *, now: dateti
 def _open(session: Session, keys: Iterable[str]) -> dict[str, AccountId]:
     wanted = bindparam(None, sorted(keys), type_=ARRAY(Text()))
     rows = session.execute(select(AccountRow.key, AccountRow.id).where(AccountRow.key == any_(wanted)))
-    return {row.key: AccountId(row.id) for row in rows}
+    return {key: AccountId(id_) for key, id_ in rows}
 
 
 _HOLD: Final = """

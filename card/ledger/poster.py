@@ -3,12 +3,17 @@
 Thirty callers that each commit alone wait for thirty flushes of the disk. Here they hand their transfers to one thread of the
 process, which books whatever has come within a few milliseconds as one batch; each gets its own answer. The queue is bounded:
 when the database cannot keep up, a caller is told so at once instead of waiting behind a thousand others.
+
+What a caller writes beside its transfers (a bill's new state, the audit entry) goes into the same commit: it hands over a
+function, which is called once its transfers are booked. If one of a batch raises, none of the batch is committed, and each
+group is booked alone: only the culprit's transfers and rows are undone, and its error is its own.
 """
 
+import atexit
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -16,7 +21,7 @@ from typing import Final
 from uuid import UUID
 
 import psycopg
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from app.kernel import clock
@@ -28,6 +33,11 @@ from card.ledger.rules import Outcome, OutcomeStatus, Transfer, UnknownTransfer
 BATCH: Final = 2000  # transfers; more change the database's plan for the worse
 WAIT_SECONDS: Final = 0.005
 WAITING: Final = 4000  # groups that may wait before callers are turned away
+TIMEOUT_SECONDS: Final = 5.0  # a caller waits so long for its answer
+INFO: Final = "ledger.poster"
+AWAY: Final = (OperationalError, InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+
+Then = Callable[[Session], None]
 
 
 class LedgerBusy(Unavailable):
@@ -42,15 +52,19 @@ class OutcomeUnknown(Unavailable):
     """The answer did not come in time. The transfer may or may not be booked: ask by its id, or send it again."""
 
     code = "outcome-unknown"
-    sentence = msg("The answer did not come in time. Asking again with the same number is safe.")
+    sentence = msg(
+        "The answer did not come in time. Look again in a moment; doing it once more is safe, nothing is booked twice."
+    )
     retry_after_seconds = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Waiting:
-    """One caller's linked group and where its answer goes."""
+    """One caller's linked group, what it writes beside it, and where its answer goes."""
 
     group: Sequence[Transfer]
+    then: Then | None
+    remember: bool
     answer: Future[list[Outcome]] = field(default_factory=Future)
 
 
@@ -66,12 +80,26 @@ class Poster:
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def post(self, transfers: Sequence[Transfer], *, timeout_seconds: float = 5.0) -> list[Outcome]:
-        """Book ``transfers`` as one linked group, in a transaction of their own; refusals are outcomes and are remembered.
+    def post(
+        self,
+        transfers: Sequence[Transfer],
+        *,
+        then: Then | None = None,
+        remember: bool = True,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> list[Outcome]:
+        """Book ``transfers`` as one linked group, and what the caller writes beside it, in one commit shared with others.
 
-        Raises :class:`LedgerBusy` at once when too much is waiting, :class:`OutcomeUnknown` after ``timeout_seconds``.
+        Refusals are outcomes, and are remembered unless ``remember`` is false: then the same ids may be tried again.
+        ``then`` is called in the transaction of the batch, in the poster's thread, if the group is booked now: not where it is
+        refused, nor where it is a repeat, whose rows came with it the first time. What it adds to the session is written with
+        what others added, so one that reads back what it added flushes first. What it raises is raised here, and the group is
+        not booked. It holds up everybody: let it write a few rows, and ask nobody else.
+
+        Raises :class:`LedgerBusy` at once when too much is waiting, :class:`OutcomeUnknown` after ``timeout_seconds`` or when
+        the database goes away.
         """
-        waiting = _Waiting(group=transfers)
+        waiting = _Waiting(group=transfers, then=then, remember=remember)
         self._start()
         try:
             self._queue.put_nowait(waiting)
@@ -80,6 +108,8 @@ class Poster:
         try:
             return waiting.answer.result(timeout_seconds)
         except FutureTimeoutError as error:
+            if waiting.answer.done():  # it came at the last moment
+                return waiting.answer.result()
             waiting.answer.cancel()
             raise OutcomeUnknown(", ".join(str(transfer.id) for transfer in transfers)) from error
 
@@ -89,14 +119,16 @@ class Poster:
             self._queue.put(None)
             self._thread.join()
             self._thread = None
+            atexit.unregister(self.close)
 
     def _start(self) -> None:
-        """Start the thread on first use, so that a process may fork before it."""
+        """Start the thread on first use, so that a process may fork before it; it ends with the process."""
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
                     self._thread = threading.Thread(target=self._run, name="ledger-poster", daemon=True)
                     self._thread.start()
+                    atexit.register(self.close)
 
     def _run(self) -> None:
         while True:
@@ -129,35 +161,66 @@ class Poster:
         return batch, False
 
     def _book(self, batch: list[_Waiting]) -> None:
-        """Book a batch; if it fails as a whole, each group alone, so that one caller's fault stays its own."""
+        """Book those of a batch who still wait; if it fails as a whole, each alone, so that one's fault stays its own."""
         asked = [waiting for waiting in batch if waiting.answer.set_running_or_notify_cancel()]
-        try:
-            with self._database.transaction() as session:
-                outcomes = posting.post_groups(session, [waiting.group for waiting in asked], now=clock.now())
-        except (SQLAlchemyError, psycopg.Error) as error:
-            if len(asked) == 1:
-                asked[0].answer.set_exception(error)
-                return
+        if asked and not self._answer(asked) and len(asked) > 1:
             for waiting in asked:
-                self._book_alone(waiting)
-            return
-        except Exception as error:  # noqa: BLE001  whatever it is, the callers must not wait for ever
-            for waiting in asked:
-                waiting.answer.set_exception(error)
-            return
-        place = 0
-        for waiting in asked:
-            waiting.answer.set_result(outcomes[place : place + len(waiting.group)])
-            place += len(waiting.group)
+                self._answer([waiting])
 
-    def _book_alone(self, waiting: _Waiting) -> None:
+    def _answer(self, asked: list[_Waiting]) -> bool:
+        """Book groups in one commit and answer them; whether that went well. A group that fails alone is told why."""
         try:
-            with self._database.transaction() as session:
-                outcomes = posting.post_groups(session, [waiting.group], now=clock.now())
-        except Exception as error:  # noqa: BLE001  the same
-            waiting.answer.set_exception(error)
-        else:
-            waiting.answer.set_result(outcomes)
+            outcomes = self._write(asked)
+        except Exception as error:  # noqa: BLE001  whatever it is, the callers must not wait for ever
+            if len(asked) == 1:
+                asked[0].answer.set_exception(_as_told(error, asked[0].group))
+            return False
+        for waiting, found in zip(asked, outcomes, strict=True):
+            waiting.answer.set_result(found)
+        return True
+
+    def _write(self, asked: list[_Waiting]) -> list[list[Outcome]]:
+        """Book groups and what is written beside them, in one transaction; the outcomes of each.
+
+        The callers' functions are called in the order of their transfers' ids, so that two posters lock the same rows in the
+        same order.
+        """
+        forget = {transfer.id for waiting in asked if not waiting.remember for transfer in waiting.group}
+        with self._database.transaction() as session:
+            groups = [waiting.group for waiting in asked]
+            answers = iter(posting.post_groups(session, groups, now=clock.now(), forget=forget))
+            outcomes = [[next(answers) for _ in group] for group in groups]
+            beside = [
+                (waiting.group[0].id, waiting.then)
+                for waiting, found in zip(asked, outcomes, strict=True)
+                if waiting.then and any(outcome.status is OutcomeStatus.POSTED for outcome in found)
+            ]
+            with session.no_autoflush:
+                for _, then in sorted(beside, key=lambda one: one[0]):
+                    then(session)
+        return outcomes
+
+
+def _as_told(error: Exception, group: Sequence[Transfer]) -> Exception:
+    """What a caller is told of ``error``: where the database went away, perhaps after the commit, that it is not known."""
+    if not isinstance(error, AWAY):
+        return error
+    unknown = OutcomeUnknown(", ".join(str(transfer.id) for transfer in group))
+    unknown.__cause__ = error
+    return unknown
+
+
+_making = threading.Lock()
+
+
+def poster_of(database: Database) -> Poster:
+    """The poster of this process for ``database``: made when first asked for, ended when the database is closed."""
+    with _making:
+        made = database.info.get(INFO)
+        if not isinstance(made, Poster):
+            made = database.info[INFO] = Poster(database)
+            database.closing.append(made.close)
+    return made
 
 
 def outcome_of(session: Session, transfer_id: UUID) -> Outcome:

@@ -11,7 +11,7 @@ id order and only then draw the batch's number, so the batches of one account ar
 booked, and two batches do not wait for each other in a ring. The rows themselves go in by ``COPY``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -23,12 +23,12 @@ from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from app.kernel.db import refuse_on_constraint
+from app.kernel.errors import Refusal
 from card.ledger import binary, queries, rules, shelf
 from card.ledger.models import RefusedTransfer
 from card.ledger.rules import (
     LEAF_BITS,
     AccountId,
-    Decision,
     InsufficientFunds,
     Known,
     Outcome,
@@ -74,16 +74,29 @@ SELECT EXISTS (SELECT FROM card.refused_transfer WHERE id = ANY(%(ids)b::uuid[])
 
 BOOK: Final = f"COPY card.transfer ({binary.TRANSFER_COLUMNS}) FROM STDIN (FORMAT binary)"
 
-# The batch, and what it moved on each open account.
+# The batch, and what it moved on each open account. It is dated by its caller's clock, but where a process of a city books it
+# never much later than the database's own clock says: days end with the first batch of a later day. (LEAST leaves out nothing.)
 NOTE: Final = """
 WITH noted AS (
   INSERT INTO card.ledger_batch (batch_no, shard, transfers, total_minor, posted_at)
-  VALUES (%(batch_no)s, %(shard)s, %(count)s, %(total)s, %(now)s))
+  VALUES (%(batch_no)s, %(shard)s, %(count)s, %(total)s,
+    least(%(now)s, clock_timestamp() + current_setting('city.clock_ahead', true)::interval)))
 INSERT INTO card.account_delta (account_id, batch_no, shard, debit_minor, credit_minor, transfers)
 SELECT id, %(batch_no)s, %(shard)s, debit, credit, transfers
 FROM unnest(%(ids)b::bigint[], %(debits)b::bigint[], %(credits)b::bigint[], %(counts)b::bigint[])
   AS t(id, debit, credit, transfers)
 """
+
+
+class Every:
+    """Whatever is asked for is in it."""
+
+    def __contains__(self, _: object) -> bool:
+        """It is."""
+        return True
+
+
+EVERY: Final = Every()
 
 
 def post(session: Session, transfers: Sequence[Transfer], *, now: datetime) -> list[Outcome]:
@@ -95,12 +108,15 @@ def post(session: Session, transfers: Sequence[Transfer], *, now: datetime) -> l
     return post_groups(session, [(transfer,) for transfer in transfers], now=now)
 
 
-def post_groups(session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime) -> list[Outcome]:
+def post_groups(
+    session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime, forget: Container[UUID] = ()
+) -> list[Outcome]:
     """Book linked groups one after another; of each group all transfers are booked, or none is.
 
-    The outcomes are in the order given, flattened. Refusals are remembered, as in :func:`post`.
+    The outcomes are in the order given, flattened. Refusals are remembered, as in :func:`post`, but for the ids in ``forget``,
+    which may be tried again.
     """
-    return _post(session, groups, now=now, remember=True)
+    return _post(session, groups, now=now, forget=forget)
 
 
 def post_all(session: Session, transfers: Sequence[Transfer], *, now: datetime) -> None:
@@ -109,21 +125,28 @@ def post_all(session: Session, transfers: Sequence[Transfer], *, now: datetime) 
     Raises the refusal (:class:`InsufficientFunds`, :class:`TransferConflict`, …) before anything is written, and does not
     remember it: the same ids may be tried again once there is money.
     """
-    outcomes = _post(session, [transfers], now=now, remember=False)
+    refusal = refusal_in(_post(session, [transfers], now=now, forget=EVERY))
+    if refusal is not None:
+        raise refusal
+
+
+def refusal_in(outcomes: Sequence[Outcome]) -> Refusal | None:
+    """Why a linked group was refused: the culprit's refusal, ready to be raised; none if all of it is booked."""
     refused = [outcome for outcome in outcomes if outcome.refused]
-    if refused:
-        culprit = next((outcome for outcome in refused if outcome.code != rules.LinkedRefused.code), refused[0])
-        raise rules.REFUSALS[culprit.code](f"transfer {culprit.id}")
+    if not refused:
+        return None
+    culprit = next((outcome for outcome in refused if outcome.code != rules.LinkedRefused.code), refused[0])
+    return rules.REFUSALS[culprit.code](f"transfer {culprit.id}")
 
 
-def _post(session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime, remember: bool) -> list[Outcome]:
+def _post(session: Session, groups: Sequence[Sequence[Transfer]], *, now: datetime, forget: Container[UUID]) -> list[Outcome]:
     """Post ``groups``, shard by shard; a group belongs to the shard of its first debit side."""
     shards: dict[int, list[Sequence[Transfer]]] = {}
     for group in groups:
         if group:
             shards.setdefault(shard_of(group[0].debit), []).append(group)
     answers = {
-        shard: _post_in_shard(session, own, shard=shard, now=now, remember=remember) for shard, own in sorted(shards.items())
+        shard: _post_in_shard(session, own, shard=shard, now=now, forget=forget) for shard, own in sorted(shards.items())
     }
     if len(answers) == 1:
         return next(iter(answers.values()))
@@ -132,7 +155,7 @@ def _post(session: Session, groups: Sequence[Sequence[Transfer]], *, now: dateti
 
 
 def _post_in_shard(
-    session: Session, groups: Sequence[Sequence[Transfer]], *, shard: int, now: datetime, remember: bool
+    session: Session, groups: Sequence[Sequence[Transfer]], *, shard: int, now: datetime, forget: Container[UUID]
 ) -> list[Outcome]:
     transfers = list(chain.from_iterable(groups))
     assert len(transfers) <= LEAVES, "a batch has at most 2^20 transfers"
@@ -141,7 +164,7 @@ def _post_in_shard(
     for attempt in range(ATTEMPTS):
         try:
             with session.begin_nested():
-                return post_exact(session, groups, shard=shard, now=now, remember=remember)
+                return post_exact(session, groups, shard=shard, now=now, forget=forget)
         except (UniqueViolation, CheckViolation, DeadlockDetected) as error:
             # An id of ours was booked by somebody else a moment ago, or its month is archived: now that is decided upon.
             if not _decidable(error) or attempt == ATTEMPTS - 1:
@@ -299,9 +322,14 @@ def _book(
 
 
 def post_exact(
-    session: Session, groups: Sequence[Sequence[Transfer]], *, shard: int = 0, now: datetime, remember: bool = True
+    session: Session,
+    groups: Sequence[Sequence[Transfer]],
+    *,
+    shard: int = 0,
+    now: datetime,
+    forget: Container[UUID] = (),
 ) -> list[Outcome]:
-    """The exact lane: decide each group in turn and write what was decided, refusals too if ``remember``.
+    """The exact lane: decide each group in turn and write what was decided, refusals too but for the ids in ``forget``.
 
     An account of another shard is unknown in this one.
     """
@@ -333,8 +361,9 @@ def post_exact(
             rows.append(binary.transfer_row(transfer, place, shard, paid, got))
             place += 1
         _book(cursor, rows, batch_no=batch_no, shard=shard, opened=opened, total=total, now=now)
-    if remember and decision.refusals:
-        _remember(session, decision, shard=shard, now=now)
+    refusals = [refused for refused in decision.refusals if refused.transfer.id not in forget]
+    if refusals:
+        _remember(session, refusals, shard=shard, now=now)
     return decision.outcomes
 
 
@@ -371,7 +400,7 @@ def _known(session: Session, cursor: psycopg.Cursor[Any], transfers: Sequence[Tr
     return known
 
 
-def _remember(session: Session, decision: Decision, *, shard: int, now: datetime) -> None:
+def _remember(session: Session, refusals: Sequence[Known], *, shard: int, now: datetime) -> None:
     session.execute(
         insert(RefusedTransfer),
         [
@@ -389,6 +418,6 @@ def _remember(session: Session, decision: Decision, *, shard: int, now: datetime
                 "refusal": refused.refusal,
                 "refused_at": now,
             }
-            for refused in decision.refusals
+            for refused in refusals
         ],
     )

@@ -8,7 +8,7 @@ payer first, so that the holder's own money is the first to come home.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text
@@ -244,7 +244,6 @@ def pay(
     Raises :class:`InsufficientFunds`, :class:`TransferConflict`.
     """
     credit = actions.open_account(session, payee, now=now)
-    own = actions.open_account(session, chart.purse(holder_id), now=now)
     purses = _locked(session, holder_id)
     before = queries.known(session, [payment_id]).get(payment_id)
     if before is not None:
@@ -254,23 +253,66 @@ def pay(
         if (first.credit, first.code, first.event_at, first.reference, sum(part.amount_minor for part in found)) != asked:
             raise TransferConflict(f"payment {payment_id}")
         return found
-    shares = payment_plan(purses, own=own, code=code, payee=payee.key, amount_minor=amount_minor, at=now)
-    many = {} if len(shares) == 1 else {"parts": len(shares), "payment": str(payment_id)}
-    transfers = [
+    asked_for = _Payment(payment_id, holder_id, payee, amount_minor, code, event_at, reference, metadata or {})
+    transfers = _draft(session, asked_for, purses, credit=credit, now=now)
+    posting.post_all(session, transfers, now=now)
+    return transfers
+
+
+def draft_payment(
+    session: Session,
+    *,
+    payment_id: UUID,
+    holder_id: UUID,
+    payee: AccountSpec,
+    amount_minor: int,
+    code: TransferCode,
+    event_at: datetime,
+    reference: str = "",
+    metadata: Json | None = None,
+    now: datetime,
+) -> list[Transfer]:
+    """The linked group by which :func:`pay` would pay now, to be booked by a ``Poster``. Books nothing and locks nothing.
+
+    Each purse's balance is guarded when it is booked; where a purse has meanwhile less than here, the group is refused
+    (``insufficient-funds``), and a new draft may pay from others.
+    """
+    credit = actions.open_account(session, payee, now=now)
+    asked_for = _Payment(payment_id, holder_id, payee, amount_minor, code, event_at, reference, metadata or {})
+    return _draft(session, asked_for, purses_of(session, holder_id), credit=credit, now=now)
+
+
+class _Payment(NamedTuple):
+    """What is asked of a payment."""
+
+    id: UUID
+    holder_id: UUID
+    payee: AccountSpec
+    amount_minor: int
+    code: TransferCode
+    event_at: datetime
+    reference: str
+    metadata: Json
+
+
+def _draft(session: Session, asked: _Payment, purses: Sequence[Purse], *, credit: AccountId, now: datetime) -> list[Transfer]:
+    """The parts of a payment from ``purses``, and from the holder's own where they do not suffice."""
+    own = actions.open_account(session, chart.purse(asked.holder_id), now=now)
+    shares = payment_plan(purses, own=own, code=asked.code, payee=asked.payee.key, amount_minor=asked.amount_minor, at=now)
+    many = {} if len(shares) == 1 else {"parts": len(shares), "payment": str(asked.id)}
+    return [
         Transfer(
-            id=_part_id(payment_id, part),
+            id=_part_id(asked.id, part),
             debit=share.account,
             credit=credit,
             amount_minor=share.amount_minor,
-            code=code,
-            event_at=event_at,
-            reference=reference,
-            metadata={**(metadata or {}), **many, **({"part": part} if many else {})},
+            code=asked.code,
+            event_at=asked.event_at,
+            reference=asked.reference,
+            metadata={**asked.metadata, **many, **({"part": part} if many else {})},
         )
         for part, share in enumerate(shares, start=1)
     ]
-    posting.post_all(session, transfers, now=now)
-    return transfers
 
 
 def parts_of(session: Session, payment_id: UUID) -> list[Transfer]:

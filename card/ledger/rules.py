@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple, NewType, Protocol
 from uuid import UUID
 
+from app.kernel import clock
 from app.kernel.db import Json
 from app.kernel.errors import Conflict, Invalid, NotFound, Refusal, msg
 from app.kernel.money import CNY
@@ -20,6 +21,7 @@ AccountId = NewType("AccountId", int)
 
 CITY_LEDGER: Final = 1  # the city's own books; further ledgers never mix with it
 MAX_AMOUNT_MINOR: Final = 10**15
+NIGHT: Final = 3  # o'clock in Asia/Shanghai, when the whole ledger is read
 SHARD_BITS: Final = 48  # an account's id: its shard above these bits, its number below
 LEAF_BITS: Final = 20  # a transfer's place: its batch above these bits, its leaf below; so a batch has at most 2^20 transfers
 
@@ -611,7 +613,7 @@ class TrialBalance:
 
 
 class FindingKind(StrEnum):
-    """What ``check_books`` can find wrong."""
+    """What a check can find wrong."""
 
     BALANCE = "balance"  # a balance row is not the sum of its transfers
     HELD = "held"  # a held amount is not the sum of its pending holds
@@ -626,6 +628,7 @@ class FindingKind(StrEnum):
     MARK = "mark"  # a running total is not the sum of what was folded into it
     ARCHIVE = "archive"  # an archived month is not what the city signed
     PROOF = "proof"  # a sealed batch no longer has the root it was sealed with
+    CLOCK = "clock"  # a clock was far off: batches are dated ahead, or what ends by the clock would end too soon
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -640,7 +643,11 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BooksReport:
-    """The result of proving the books at one instant."""
+    """The result of proving the books at one instant.
+
+    What was read begins behind ``after_batch`` (0: all of it). The next one may begin behind ``upto_batch``, below which no
+    batch can still come, and behind the seal ``upto_position``.
+    """
 
     at: datetime
     accounts: int
@@ -648,8 +655,22 @@ class BooksReport:
     batches: int
     findings: list[Finding]
     took: timedelta
+    after_batch: int = 0
+    upto_batch: int = 0
+    upto_position: int = -1
 
     @property
     def right(self) -> bool:
         """Whether nothing was found wrong."""
         return not self.findings
+
+
+def whole_check_is_due(last: datetime, *, now: datetime) -> bool:
+    """Whether all of the books are to be proven again: once a night, from ``NIGHT`` o'clock on.
+
+    A ``last`` that is still to come was written by a clock that was wrong, and counts as none.
+    """
+    night = clock.local(now).replace(hour=NIGHT, minute=0, second=0, microsecond=0)
+    if night > now:
+        night -= timedelta(days=1)
+    return not night <= last <= now

@@ -1,19 +1,24 @@
 """What changes in purchases: merchants, bills, payments from the purse, refunds."""
 
 from datetime import date, datetime
+from functools import partial
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from app.kernel import audit, ids
+from app.kernel.db import Database
 from app.kernel.errors import Conflict, Invalid, msg
 from card import ledger
-from card.ledger import TransferCode
+from card.ledger import Transfer, TransferCode
 from card.purchases import queries, rules
 from card.purchases.models import Bill, Merchant
 from card.purchases.rules import BillState, MerchantKind
+
+DRAFTS: Final = 3  # how often a payment is drafted anew where the holder's purses, or the bill, changed under it
 
 
 class BillChanged(Conflict):
@@ -85,34 +90,64 @@ def _locked(session: Session, bill_id: UUID) -> Bill:
     return row
 
 
-def pay(session: Session, *, bill_id: UUID, holder_id: UUID, by: str, now: datetime) -> None:
+def pay(database: Database, *, bill_id: UUID, holder_id: UUID, by: str, now: datetime) -> None:
     """Pay a bill from the holder's purses, the earmarked ones first. Paying it twice pays it once.
 
-    Raises :class:`BillExpired`, ``InsufficientFunds``, ``IllegalMove``, and ``NoSuchBill`` for somebody else's.
+    The transfers go to this process's poster, which books them together with others' and with the bill's new state. Raises
+    :class:`BillExpired`, ``InsufficientFunds``, ``IllegalMove``, and ``NoSuchBill`` for somebody else's; ``LedgerBusy`` where
+    nothing was booked, and ``OutcomeUnknown`` where the answer is late: the bill then tells, or paying it once more.
     """
-    row = _locked(session, bill_id)
-    if row.holder_id not in (None, holder_id):
-        raise queries.NoSuchBill(str(bill_id))
-    if BillState(row.state) is BillState.PAID and row.holder_id == holder_id:
-        return
-    state = rules.move(BillState(row.state), BillState.PAID)
-    if row.expires_at is not None and now >= row.expires_at:
+    refusal, before = None, None
+    for _ in range(DRAFTS):
+        with database.transaction() as session:
+            transfers = _draft(session, bill_id=bill_id, holder_id=holder_id, now=now)
+        shares = [(part.debit, part.amount_minor) for part in transfers]
+        if not transfers:
+            return
+        if refusal is not None and shares == before:
+            raise refusal
+        before = shares
+        paid = partial(_note_paid, bill_id=bill_id, holder_id=holder_id, transfer_id=transfers[0].id, by=by, now=now)
+        refusal = ledger.refusal_in(ledger.poster_of(database).post(transfers, then=paid, remember=False))
+        if refusal is None:
+            return
+    assert refusal is not None
+    raise refusal
+
+
+def _draft(session: Session, *, bill_id: UUID, holder_id: UUID, now: datetime) -> list[Transfer]:
+    """The transfers that would pay a bill; none where the holder has paid it."""
+    bill = queries.bill(session, bill_id, holder_id=holder_id)
+    if bill.state is BillState.PAID and bill.holder_id == holder_id:
+        return []
+    rules.move(bill.state, BillState.PAID)
+    if bill.expires_at is not None and now >= bill.expires_at:
         raise BillExpired
-    merchant = session.get_one(Merchant, row.merchant_id)
-    transfer_id = ids.derived_id(row.made_at, "bill", str(row.id))
-    ledger.pay(
+    return ledger.draft_payment(
         session,
-        payment_id=transfer_id,
+        payment_id=ids.derived_id(bill.made_at, "bill", str(bill.id)),
         holder_id=holder_id,
-        payee=ledger.chart.merchant(row.merchant_id),
-        amount_minor=row.amount_minor,
-        code=TransferCode.BILL if merchant.kind == MerchantKind.UTILITY else TransferCode.PURCHASE,
+        payee=ledger.chart.merchant(bill.merchant_id),
+        amount_minor=bill.amount_minor,
+        code=TransferCode.BILL if bill.merchant_kind is MerchantKind.UTILITY else TransferCode.PURCHASE,
         event_at=now,
-        reference=f"bill:{row.id}",
+        reference=f"bill:{bill.id}",
         now=now,
     )
-    row.state, row.paid_at, row.holder_id, row.transfer_id = state.value, now, holder_id, transfer_id
-    audit.record(session, actor=by, action="bill.pay", subject=f"bill:{row.id}", at=now)
+
+
+def _note_paid(session: Session, *, bill_id: UUID, holder_id: UUID, transfer_id: UUID, by: str, now: datetime) -> None:
+    """Write beside its transfers that a bill is paid. Raises ``IllegalMove`` where it was taken back meanwhile."""
+    changed = session.execute(
+        update(Bill)
+        .where(Bill.id == bill_id, Bill.state == BillState.OPEN.value)
+        .values(state=BillState.PAID.value, paid_at=now, holder_id=holder_id, transfer_id=transfer_id)
+        .returning(Bill.id),
+        execution_options={"synchronize_session": False},
+    ).all()
+    if not changed:
+        rules.move(queries.bill(session, bill_id).state, BillState.PAID)
+    audit.record(session, actor=by, action="bill.pay", subject=f"bill:{bill_id}", at=now)
 
 
 def refund(

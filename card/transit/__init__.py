@@ -78,6 +78,10 @@ from card.transit.fraud_decisions import decide as decide_fraud
 from card.transit.fraud_decisions import open_cases as open_fraud_cases
 from card.transit.ingestion import on_taps_alarmed, receive
 from card.transit.inspections import Checked, check, inspection_bundle, inspection_key
+from card.transit.live import CannotResume, News, unseen_alarms
+from card.transit.live import Place as LivePlace
+from card.transit.live import here as live_here
+from card.transit.live import news as live_news
 from card.transit.network import (
     Imported,
     LineView,
@@ -97,13 +101,11 @@ from card.transit.presentments import accept as accept_presentment
 from card.transit.presentments import send as send_presentment
 from card.transit.queries import (
     FARE_CODES,
-    AlarmView,
     DayStatement,
     JourneyView,
     LineRevenue,
     PostingView,
     TapView,
-    alarms_of_operator,
     claimed_in,
     count_taps,
     day_statement,
@@ -194,8 +196,8 @@ from card.transit.terminals import (
 __all__ = [
     "FARE_CODES",
     "MODES",
-    "AlarmView",
     "AlreadyContested",
+    "CannotResume",
     "CaseTap",
     "CaseView",
     "Checked",
@@ -224,6 +226,8 @@ __all__ = [
     "LiabilityReason",
     "LineRevenue",
     "LineView",
+    "LivePlace",
+    "News",
     "NoSuchDraft",
     "NoTariffYet",
     "NotOurCard",
@@ -265,7 +269,6 @@ __all__ = [
     "WhatIfGroup",
     "WriteOffView",
     "accept_presentment",
-    "alarms_of_operator",
     "apportion_day",
     "approve_fraud",
     "ask_what_if",
@@ -312,6 +315,8 @@ __all__ = [
     "last_tap_of",
     "liability",
     "lines_of",
+    "live_here",
+    "live_news",
     "look_at_alarm",
     "on_payment_settled",
     "on_taps_alarmed",
@@ -356,6 +361,7 @@ __all__ = [
     "terminal_keys",
     "terminals_of",
     "unfinished_runs",
+    "unseen_alarms",
     "what_if",
     "what_if_run",
     "what_if_runs",

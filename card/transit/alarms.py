@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import Text, cast, func, insert, literal, select
 from sqlalchemy.orm import Session
 
 from app.kernel import audit
@@ -16,6 +16,7 @@ from card.transit.rules import SKEW_MAX, Freshness, freshness
 
 CERTIFICATE_SOON: Final = timedelta(days=7)
 NOTE_MAX: Final = 300
+GROUPED_MAX: Final = 5_000
 
 
 class StandingKind(StrEnum):
@@ -49,14 +50,19 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Happened:
-    """An alarm that was raised, and what somebody said when they looked (``seen_at`` none: nobody did)."""
+    """Alarms of one kind about one run of a terminal, and what somebody said when they looked (``seen_at`` none: nobody did).
+
+    ``id`` and ``at`` are the newest's; the records ``first_seq`` to ``last_seq`` have ``count`` alarms among them.
+    """
 
     id: UUID
     at: datetime
     terminal_id: UUID
     boot_id: str
-    seq: int
     kind: str
+    count: int
+    first_seq: int
+    last_seq: int
     seen_at: datetime | None
     note: str
 
@@ -89,37 +95,63 @@ def standing(session: Session, operator_id: str, *, now: datetime) -> list[Stand
 
 
 def happened(session: Session, operator_id: str, *, limit: int = 100) -> list[Happened]:
-    """The newest alarms: those nobody has looked at first."""
-    rows = session.execute(
-        select(TapAlarm, AlarmSeen)
+    """What was raised lately, what nobody has looked at first. A clock that is off raises one a tap, and is one thing."""
+    newest = (
+        select(TapAlarm, AlarmSeen.seen_at, AlarmSeen.note)
         .outerjoin(AlarmSeen, AlarmSeen.alarm_id == TapAlarm.id)
         .where(TapAlarm.operator_id == operator_id)
         .order_by(AlarmSeen.alarm_id.is_not(None), TapAlarm.id.desc())
+        .limit(GROUPED_MAX)
+        .subquery()
+    )
+    alike = newest.c.terminal_id, newest.c.boot_id, newest.c.kind, newest.c.seen_at, newest.c.note
+    last = func.max(cast(newest.c.id, Text))
+    rows = session.execute(
+        select(*alike, last, func.max(newest.c.at), func.count(), func.min(newest.c.seq), func.max(newest.c.seq))
+        .group_by(*alike)
+        .order_by(newest.c.seen_at.is_not(None), last.desc())
         .limit(limit)
     )
     return [
         Happened(
-            id=row.id,
-            at=row.at,
-            terminal_id=row.terminal_id,
-            boot_id=row.boot_id,
-            seq=row.seq,
-            kind=row.kind,
-            seen_at=seen.seen_at if seen else None,
-            note=seen.note if seen else "",
+            id=UUID(id_),
+            at=at,
+            terminal_id=terminal_id,
+            boot_id=boot_id,
+            kind=kind,
+            count=count,
+            first_seq=first,
+            last_seq=last_seq,
+            seen_at=seen_at,
+            note=note or "",
         )
-        for row, seen in rows
+        for terminal_id, boot_id, kind, seen_at, note, id_, at, count, first, last_seq in rows
     ]
 
 
 def look_at(session: Session, *, alarm_id: UUID, operator_id: str, note: str, by: str, now: datetime) -> None:
-    """Somebody looked at an alarm and says what it was; once. Raises :class:`UnknownAlarm` or ``Invalid``."""
+    """Somebody looked at an alarm and says what it was; once, and for all like it up to it that nobody looked at.
+
+    Raises :class:`UnknownAlarm` or ``Invalid``.
+    """
     row = session.get(TapAlarm, alarm_id)
     if row is None or row.operator_id != operator_id:
         raise UnknownAlarm(str(alarm_id))
     if not note.strip():
         raise Invalid("note", fields={"note": msg("Say in a few words what it was.")})
-    if session.get(AlarmSeen, alarm_id) is None:
-        session.add(AlarmSeen(alarm_id=alarm_id, seen_by=by, seen_at=now, note=note.strip()[:NOTE_MAX]))
-        audit.record(session, actor=by, action="alarm.seen", subject=f"alarm:{alarm_id}", at=now)
-        session.flush()
+    alike = (
+        select(TapAlarm.id, literal(by), literal(now), literal(note.strip()[:NOTE_MAX]))
+        .outerjoin(AlarmSeen, AlarmSeen.alarm_id == TapAlarm.id)
+        .where(
+            TapAlarm.operator_id == operator_id,
+            TapAlarm.terminal_id == row.terminal_id,
+            TapAlarm.boot_id == row.boot_id,
+            TapAlarm.kind == row.kind,
+            TapAlarm.id <= alarm_id,
+            AlarmSeen.alarm_id.is_(None),
+        )
+    )
+    columns = ["alarm_id", "seen_by", "seen_at", "note"]
+    noted = session.scalars(insert(AlarmSeen).from_select(columns, alike).returning(AlarmSeen.alarm_id)).all()
+    if noted:
+        audit.record(session, actor=by, action="alarm.seen", subject=f"alarm:{alarm_id}", at=now, details={"alike": len(noted)})

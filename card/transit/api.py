@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.kernel import clock
 from app.kernel.errors import Forbidden
 from app.web.auth import Caller, Principal, machine, partner_city, principal, public, register_authenticator, terminal
-from app.web.db import transaction
+from app.web.db import settings, transaction
 from app.web.security import limiter
 from card import credentials
 from card.credentials import CredentialRefused, Reason, TapKind
@@ -167,7 +167,7 @@ def _known() -> dict[str, tuple[bytes, str]]:
 
 @blueprint.post("/api/transit/terminals/enrol", summary="Enrol a terminal with a one-time token")
 @public
-@limiter.limit("1200/minute")
+@limiter.limit(lambda: f"{settings().enrolments_per_minute}/minute")
 def enrol(body: EnrolBody) -> tuple[Response, int]:
     """The certificate (COSE, 90 days) binds the device's key to operator, stop and line."""
     now = clock.now()
@@ -193,7 +193,7 @@ def enrol(body: EnrolBody) -> tuple[Response, int]:
 
 @blueprint.post("/api/transit/terminals/renew", summary="Renew a terminal's certificate")
 @terminal
-@limiter.limit("1200/minute")
+@limiter.limit("10/minute", key_func=lambda: principal().id)  # not by address: a station's gates share one
 def renew() -> Response:
     """CBOR ``{public_key, proof, software}``, proved by the old key; the answer is CBOR ``{certificate}``, good for 90 days.
 

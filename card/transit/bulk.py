@@ -42,6 +42,19 @@ def copy(session: Session, table: str, columns: str, lines: Iterable[str]) -> No
         stream.write(text + "\n")
 
 
+def copy_aside(session: Session, name: str, columns: str, lines: Iterable[str]) -> None:
+    """Put ``lines`` into ``pg_temp.name`` (``columns`` with their types) and nothing else, for a statement that joins them.
+
+    The table is this connection's own, made on first use; its rows go with the transaction.
+    """
+    connection = session.connection().connection.driver_connection
+    assert connection is not None
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS", prepare=False)
+        cursor.execute(f"DELETE FROM pg_temp.{name}")  # noqa: S608  what an earlier call of this transaction left
+    copy(session, f"pg_temp.{name}", ", ".join(column.split()[0] for column in columns.split(", ")), lines)
+
+
 def rows(session: Session, statement: str, *, prepare: bool = False, **parameters: Any) -> list[tuple[Any, ...]]:
     """The rows that ``statement`` (the driver's own placeholders) answers, as plain tuples.
 

@@ -24,7 +24,7 @@ from app.kernel.db import Json
 from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.fares import Charge, Entitlement, PastFare, PricedJourney, Rider, State, Tap, Tariffs
-from card.ledger import AccountId, OutcomeStatus, Transfer, TransferCode, chart
+from card.ledger import AccountId, AccountSpec, OutcomeStatus, Transfer, TransferCode, chart
 from card.transit import bulk, debts, fraud, habits, network
 from card.transit.models import TapRow
 from card.transit.rules import Difference, Liability, differences
@@ -64,6 +64,7 @@ class _Card:
     issuer: str
     holder_id: UUID | None
     last_day: date | None
+    payer: AccountSpec
     taps: dict[date, dict[str, Tap]] = field(default_factory=lambda: defaultdict(dict))
     offered: dict[date, list[Tap]] = field(default_factory=lambda: defaultdict(list))  # claimed, or from habit
     stored: dict[date, list[_Stored]] = field(default_factory=dict)
@@ -121,17 +122,18 @@ def price_again(
     return price(session, {card_number: arrived}, now=now)
 
 
-def price(session: Session, arrived: Mapping[str, Arrived], *, now: datetime) -> int:
+def price(session: Session, arrived: Mapping[str, Arrived], *, holders: Mapping[str, UUID] | None = None, now: datetime) -> int:
     """Price the days on which something arrived, and every later day that depends on them; post the differences.
 
-    ``arrived`` is by card number. The answer is the sum of the differences in minor units.
+    ``arrived`` is by card number; ``holders`` are those of this city's cards among them, where the caller has looked them up.
+    The answer is the sum of the differences in minor units.
     """
     if not arrived:
         return 0
     last_days = lock_cards(session, arrived)
     tariffs = network.tariffs_of(session, network.operator_ids(session))
     looks_back = any(tariff.caps or tariff.passes for versions in tariffs.versions.values() for tariff in versions)
-    found = _load(session, arrived, last_days, looks_back=looks_back)
+    found = _load(session, arrived, last_days, holders, looks_back=looks_back)
     changes: list[_Change] = []
     for number in sorted(arrived):
         card = found[number]
@@ -181,13 +183,25 @@ ORDER BY p.card_number, p.card_day, p.operator_id, p.revision DESC
 
 
 def _load(
-    session: Session, arrived: Mapping[str, Arrived], last_days: Mapping[str, date | None], *, looks_back: bool
+    session: Session,
+    arrived: Mapping[str, Arrived],
+    last_days: Mapping[str, date | None],
+    holders: Mapping[str, UUID] | None,
+    *,
+    looks_back: bool,
 ) -> dict[str, _Card]:
     own = city_of(session).code
     issuers = {number: credentials.issuing_city(number) for number in arrived}
-    holders = cards.holders_of(session, (number for number, issuer in issuers.items() if issuer == own))
+    if holders is None:
+        holders = cards.holders_of(session, (number for number, issuer in issuers.items() if issuer == own))
     found = {
-        number: _Card(number=number, issuer=issuer, holder_id=holders.get(number), last_day=last_days[number])
+        number: _Card(
+            number=number,
+            issuer=issuer,
+            holder_id=(holder := holders.get(number)),
+            last_day=last_days[number],
+            payer=chart.due_from(issuer) if holder is None else chart.purse(holder),
+        )
         for number, issuer in issuers.items()
     }
     back: dict[str, date] = {}  # cards with something stored that the pricing looks back on, and from when
@@ -208,8 +222,9 @@ def _load(
 
 def _fill(session: Session, found: Mapping[str, _Card], *, back: Mapping[str, date], same: Mapping[str, date]) -> None:
     """Put into the cards what is stored of them: journeys since ``back``; taps, claims and postings since ``same``."""
+    complete = State.COMPLETE.value
     for number, day, id_, mark, state, started_at, operator, capped in _of_cards(session, JOURNEYS, back):
-        past = PastFare(at=started_at, operator=operator, capped_minor=capped) if state == State.COMPLETE.value else None
+        past = PastFare(at=started_at, operator=operator, capped_minor=capped) if state == complete else None
         found[number].stored.setdefault(day, []).append(_Stored(id_, mark, past))
         if past is not None:
             found[number].past.setdefault(day, []).append(past)
@@ -231,7 +246,7 @@ def _reprice(session: Session, card: _Card, arrival: Arrived, tariffs: Tariffs, 
     """Price the days at hand in order, and each later day that looks back on one that came out otherwise."""
     wanted = set(arrival.days)
     first = min(wanted)
-    for day in sorted({day for day in card.taps.keys() | card.offered.keys() if day >= first} | wanted):
+    for day in sorted({day for stored in (card.taps, card.offered, wanted) for day in stored if day >= first}):
         if day not in wanted:
             continue
         past: list[PastFare] = []
@@ -240,10 +255,10 @@ def _reprice(session: Session, card: _Card, arrival: Arrived, tariffs: Tariffs, 
             past = [fare for other in sorted(card.past) if begin <= other < day for fare in card.past[other]]
         priced = card.priced[day] = _price_day(session, card, day, tariffs, past, now=now)
         if looks_back:
-            after = [fare for journey in priced.journeys if (fare := journey.past) is not None]
-            if sorted(after, key=_order) != sorted(card.past.get(day, []), key=_order):
+            after, before = list(priced.past), card.past.get(day, [])
+            if after != before and sorted(after) != sorted(before):
                 last = _last_day_on(day)
-                wanted |= {other for other in card.stored if day < other <= last}
+                wanted.update(other for other in card.stored if day < other <= last)
             card.past[day] = after
 
 
@@ -262,22 +277,14 @@ def _price_day(
     return priced
 
 
-def _order(fare: PastFare) -> tuple[datetime, str, int]:
-    return fare.at, fare.operator, fare.capped_minor
-
-
 def _changes(card: _Card, arrival: Arrived, *, now: datetime) -> list[_Change]:
     found = []
-    for day, priced in sorted(card.priced.items()):
-        owed: dict[str, int] = defaultdict(int)
-        latest: dict[str, datetime] = {}
-        for journey in priced.journeys:
-            owed[journey.operator] += journey.charged_minor
-            latest[journey.operator] = max(latest.get(journey.operator, journey.started_at), journey.started_at)
+    for day, priced in sorted(card.priced.items()) if len(card.priced) > 1 else card.priced.items():
         before = card.posted.get(day, {})
-        for difference in differences(owed=owed, posted={operator: total for operator, (_, total) in before.items()}):
+        posted = {operator: total for operator, (_, total) in before.items()}
+        for difference in differences(owed=priced.owed, posted=posted):
             operator = difference.operator_id
-            revision = before.get(operator, (0, 0))[0] + 1
+            revision = before[operator][0] + 1 if operator in before else 1
             found.append(
                 _Change(
                     id=derived_id(now, "fare", card.number, day.isoformat(), operator, str(revision)),
@@ -285,7 +292,10 @@ def _changes(card: _Card, arrival: Arrived, *, now: datetime) -> list[_Change]:
                     day=day,
                     revision=revision,
                     difference=difference,
-                    event_at=latest.get(operator) or datetime.combine(day, time(12), SHANGHAI).astimezone(UTC),
+                    event_at=max(
+                        (journey.started_at for journey in priced.journeys if journey.operator == operator),
+                        default=datetime.combine(day, time(12), SHANGHAI).astimezone(UTC),
+                    ),
                     arrived=arrival,
                 )
             )
@@ -346,101 +356,84 @@ def journey_id(card_number: str, journey: PricedJourney) -> UUID:
     return derived_id(journey.started_at, "journey", card_number, journey.key)
 
 
-JOURNEY_COLUMNS: Final = (
-    "id, key, card_number, holder_id, issuer, card_day, operator_id, line_id, state, from_stop, to_stop, started_at, ended_at,"
-    " km, tariff_id, capped_minor, charged_minor, steps, taps, mark, priced_at"
-)
-CHANGE_JOURNEYS: Final = """
-UPDATE card.journey j SET line_id = n.line_id, state = n.state, to_stop = n.to_stop, from_stop = n.from_stop,
-  ended_at = n.ended_at, km = n.km, tariff_id = n.tariff_id, capped_minor = n.capped_minor, charged_minor = n.charged_minor,
-  steps = n.steps, taps = n.taps, mark = n.mark, priced_at = n.priced_at
-FROM jsonb_to_recordset(%(documents)s::jsonb) AS n(id uuid, line_id text, state text, from_stop text, to_stop text,
-  ended_at timestamptz, km numeric, tariff_id text, capped_minor bigint, charged_minor bigint, steps jsonb, taps jsonb,
-  mark bigint, priced_at timestamptz)
-WHERE j.id = n.id
-"""
+# What may change of a journey: column and type, in the order of :func:`_said`.
+SAID: Final = {
+    "line_id": "text",
+    "state": "text",
+    "from_stop": "text",
+    "to_stop": "text",
+    "ended_at": "timestamptz",
+    "km": "numeric",
+    "tariff_id": "text",
+    "capped_minor": "bigint",
+    "charged_minor": "bigint",
+    "steps": "jsonb",
+    "taps": "jsonb",
+    "mark": "bigint",
+    "priced_at": "timestamptz",
+}
+JOURNEY_COLUMNS: Final = f"id, key, card_number, holder_id, issuer, card_day, operator_id, started_at, {', '.join(SAID)}"
+JOURNEY_ASIDE: Final = "id uuid, " + ", ".join(f"{name} {kind}" for name, kind in SAID.items())
+_SET: Final = ", ".join(f"{name} = n.{name}" for name in SAID)
+CHANGE_JOURNEYS: Final = f"UPDATE card.journey j SET {_SET} FROM pg_temp.journey_said n WHERE j.id = n.id"  # noqa: S608  ours
 
 
 def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) -> None:
     """Write what is new and what came out otherwise, and remove what is no journey any more."""
     written = now.isoformat()
     fresh: list[str] = []
-    changed: list[Json] = []
+    changed: list[str] = []
     gone: list[str] = []
     for card in found:
         for day, priced in card.priced.items():
             before = {stored.id: stored.mark for stored in card.stored.get(day, ())}
             for journey in priced.journeys:
-                document = _document(journey, journey_id(card.number, journey))
-                mark = before.pop(document["id"], None)
-                document["id"] = str(document["id"])
-                if mark is None:
-                    fresh.append(_line(card, day, journey, document, written))
-                elif mark != document["mark"]:
-                    document["priced_at"] = written
-                    changed.append(document)
+                id_ = journey_id(card.number, journey)
+                said = _said(journey)
+                mark = _mark(said)
+                known = before.pop(id_, None)
+                if known is None:
+                    whose = f"{card.number}\t{card.holder_id or bulk.NULL}\t{card.issuer}\t{day}\t{journey.operator}"
+                    begun = journey.started_at.isoformat()
+                    fresh.append(f"{id_}\t{bulk.field(journey.key)}\t{whose}\t{begun}\t{said}\t{mark}\t{written}")
+                elif known != mark:
+                    changed.append(f"{id_}\t{said}\t{mark}\t{written}")
             gone += map(str, before)
     bulk.copy(session, "card.journey", JOURNEY_COLUMNS, fresh)
     if changed:
-        bulk.rows(session, CHANGE_JOURNEYS, documents=_compact(changed))
+        bulk.copy_aside(session, "journey_said", JOURNEY_ASIDE, changed)
+        bulk.rows(session, CHANGE_JOURNEYS)
     if gone:
         bulk.rows(session, "DELETE FROM card.journey WHERE id = ANY(%(ids)s::uuid[])", ids=bulk.texts(gone))
 
 
-def _document(journey: PricedJourney, id_: UUID) -> Json:
-    """What may change of a journey, with the mark of what it says."""
-    document: Json = {
-        "line_id": journey.line,
-        "state": journey.state.value,
-        "from_stop": journey.from_stop,
-        "to_stop": journey.to_stop,
-        "ended_at": journey.ended_at.isoformat() if journey.ended_at else None,
-        "km": None if journey.km is None else str(journey.km),
-        "tariff_id": journey.tariff,
-        "capped_minor": journey.capped_minor,
-        "charged_minor": journey.charged_minor,
-        "steps": {
-            "steps": [
-                {"code": step.code.value, "amount_minor": step.amount_minor, "params": step.params} for step in journey.steps
-            ]
-        },
-        "taps": list(journey.taps),
+def _said(journey: PricedJourney) -> str:
+    """What may change of a journey, as COPY wants it: the columns of ``SAID``."""
+    steps = {
+        "steps": [{"code": step.code.value, "amount_minor": step.amount_minor, "params": step.params} for step in journey.steps]
     }
-    said = hashlib.blake2b(repr(document).encode(), digest_size=8).digest()
-    document["mark"] = int.from_bytes(said, "big", signed=True)
-    document["id"] = id_
-    return document
-
-
-def _line(card: _Card, day: date, journey: PricedJourney, document: Json, written: str) -> str:
-    """A new journey as COPY wants it."""
-    held = document["ended_at"], document["km"], document["tariff_id"], document["from_stop"], document["to_stop"]
-    ended_at, km, tariff, from_stop, to_stop = (bulk.NULL if value is None else bulk.field(value) for value in held)
+    ended_at, km, tariff = journey.ended_at, journey.km, journey.tariff
+    from_stop, to_stop = journey.from_stop, journey.to_stop
     return "\t".join(
         (
-            document["id"],
-            bulk.field(journey.key),
-            card.number,
-            str(card.holder_id) if card.holder_id else bulk.NULL,
-            card.issuer,
-            day.isoformat(),
-            journey.operator,
-            journey.line,
-            document["state"],
-            from_stop,
-            to_stop,
-            journey.started_at.isoformat(),
-            ended_at,
-            km,
-            tariff,
+            bulk.field(journey.line),
+            journey.state.value,
+            bulk.NULL if from_stop is None else bulk.field(from_stop),
+            bulk.NULL if to_stop is None else bulk.field(to_stop),
+            bulk.NULL if ended_at is None else ended_at.isoformat(),
+            bulk.NULL if km is None else str(km),
+            bulk.NULL if tariff is None else bulk.field(tariff),
             str(journey.capped_minor),
             str(journey.charged_minor),
-            bulk.field(_compact(document["steps"])),
-            bulk.field(_compact(document["taps"])),
-            str(document["mark"]),
-            written,
+            bulk.field(_compact(steps)),
+            bulk.field(_compact(list(journey.taps))),
         )
     )
+
+
+def _mark(said: str) -> int:
+    """By which a journey that came out the same is known without being read."""
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def _note_last_days(session: Session, found: Iterable[_Card]) -> None:
@@ -468,17 +461,18 @@ def _post(session: Session, changes: Sequence[_Change], *, now: datetime) -> Non
     """
     if not changes:
         return
-    specs = {f"operator:{change.difference.operator_id}": chart.operator(change.difference.operator_id) for change in changes}
-    for change in changes:
-        spec = chart.due_from(change.card.issuer) if change.card.holder_id is None else chart.purse(change.card.holder_id)
-        specs[spec.key] = spec
-    accounts = ledger.open_accounts(session, specs.values(), now=now)
+    payees = {operator: chart.operator(operator) for operator in {change.difference.operator_id for change in changes}}
+    specs = {spec.key: spec for spec in (*payees.values(), *(change.card.payer for change in changes))}
+    opened = ledger.open_accounts(session, specs.values(), now=now)
+    accounts = {**opened, **{operator: opened[spec.key] for operator, spec in payees.items()}}
     holders = {change.card.holder_id for change in changes if change.card.holder_id is not None}
     earmarked = ledger.earmarked_holders(session, holders)
     returned = {change.card.number for change in changes if change.difference.amount_minor < 0 and change.card.holder_id}
     owing = debts.owing_cards(session, returned)
-    singly = [change for change in changes if _by_itself(change, earmarked, owing)]
-    together = [change for change in changes if not _by_itself(change, earmarked, owing)]
+    singly: list[_Change] = []
+    together: list[_Change] = []
+    for change in changes:
+        (singly if _by_itself(change, earmarked, owing) else together).append(change)
     together.sort(key=lambda change: change.difference.amount_minor > 0)
     outcomes = ledger.post(session, [_transfer(change, accounts) for change in together], now=now)
     means: dict[UUID, str] = {}
@@ -504,12 +498,9 @@ def _post(session: Session, changes: Sequence[_Change], *, now: datetime) -> Non
     debts.owe(session, unpaid, now=now)
     for change in singly:
         means[change.id] = _post_one(session, change, now=now)
-    bulk.copy(
-        session,
-        "card.fare_posting",
-        POSTING_COLUMNS,
-        (_posting(change, means[change.id], now) for change in changes),
-    )
+    written = now.isoformat()
+    lines = [_posting(change, means[change.id], written) for change in changes]
+    bulk.copy(session, "card.fare_posting", POSTING_COLUMNS, lines)
     _present(session, [change for change in changes if change.card.holder_id is None], now=now)
 
 
@@ -541,11 +532,11 @@ def _post_one(session: Session, change: _Change, *, now: datetime) -> str:
 
 
 def _transfer(change: _Change, accounts: Mapping[str, AccountId]) -> Transfer:
-    holder, amount = change.card.holder_id, change.difference.amount_minor
-    rider = accounts[(chart.due_from(change.card.issuer) if holder is None else chart.purse(holder)).key]
-    operator = accounts[chart.operator(change.difference.operator_id).key]
+    """The transfer of a change; ``accounts`` has riders by their account's key and operators by their id."""
+    amount = change.difference.amount_minor
+    rider, operator = accounts[change.card.payer.key], accounts[change.difference.operator_id]
     rising = amount > 0
-    if holder is None:
+    if change.card.holder_id is None:
         code = TransferCode.FOREIGN_FARE if rising else TransferCode.FOREIGN_FARE_CORRECTION
     else:
         code = TransferCode.FARE if rising else TransferCode.FARE_CORRECTION
@@ -560,22 +551,12 @@ def _transfer(change: _Change, accounts: Mapping[str, AccountId]) -> Transfer:
     )
 
 
-def _posting(change: _Change, means: str, now: datetime) -> str:
-    return "\t".join(
-        (
-            str(change.id),
-            change.card.number,
-            change.card.issuer,
-            change.day.isoformat(),
-            change.difference.operator_id,
-            str(change.revision),
-            str(change.difference.amount_minor),
-            str(change.difference.total_minor),
-            means,
-            change.arrived.liability.value,
-            bulk.field(_compact(change.arrived.cause)),
-            now.isoformat(),
-        )
+def _posting(change: _Change, means: str, now: str) -> str:
+    card, difference, arrived = change.card, change.difference, change.arrived
+    return (
+        f"{change.id}\t{card.number}\t{card.issuer}\t{change.day}\t{difference.operator_id}\t{change.revision}\t"
+        f"{difference.amount_minor}\t{difference.total_minor}\t{means}\t{arrived.liability}\t"
+        f"{bulk.field(_compact(arrived.cause))}\t{now}"
     )
 
 

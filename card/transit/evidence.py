@@ -1,7 +1,7 @@
 """What a credential proves, in this process: verifiers that remember, and a rider as the fare engine takes one."""
 
 import json
-import threading
+from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -13,30 +13,34 @@ from card import credentials, fares, partners
 from card.credentials import CredentialRefused, KeyRing, Presentation, Verifier
 from card.transit import charging
 
-REMEMBERED: Final = 16_384  # static parts whose city's signature held, each under a kilobyte, for each thread that verifies
+REMEMBERED: Final = 65_536  # static parts whose city's signature held, each about a kilobyte
 
-_own = threading.local()
+_known: dict[tuple[object, ...], Verifier] = {}  # of this process: for all cities' keys, and for our own alone
+_RINGS: Final = 16
+
+
+def _verifier(mark: tuple[object, ...], ring: Callable[[], KeyRing]) -> Verifier:
+    """The process's verifier for the keys that ``mark`` stands for, with what it remembers of earlier taps."""
+    found = _known.get(mark)
+    if found is None:
+        if len(_known) >= _RINGS:
+            _known.clear()  # a key was changed: what was remembered under the old ones has had its time
+        found = _known[mark] = Verifier(ring(), remember=REMEMBERED)
+    return found
 
 
 def verifier_of(session: Session) -> Verifier:
-    """The verifier of this thread for the issuer keys of now, with what it remembers of earlier batches."""
+    """The verifier for the issuer keys of now."""
     keys = partners.issuer_keys(session)
     mark = tuple(sorted((city, tuple(raw for _, raw in known)) for city, known in keys.items()))
-    if getattr(_own, "mark", None) != mark:
-        _own.mark, _own.verifier = mark, Verifier(KeyRing.of(keys), remember=REMEMBERED)
-    found = _own.verifier
-    assert isinstance(found, Verifier)
-    return found
+    return _verifier(mark, lambda: KeyRing.of(keys))
 
 
 def shown(session: Session, qr: bytes, *, now: datetime) -> Presentation:
     """The presentation behind ``qr``. For a card of this city no statement is asked; raises ``CredentialRefused``."""
     city = city_of(session)
     key = partners.own_issuer_key(city.keys_dir)
-    if getattr(_own, "home_mark", None) != (city.code, *key):
-        _own.home_mark, _own.home = (city.code, *key), Verifier(KeyRing.of({city.code: [key]}), remember=REMEMBERED)
-    home = _own.home
-    assert isinstance(home, Verifier)
+    home = _verifier((city.code, *key), lambda: KeyRing.of({city.code: [key]}))
     try:
         return home.verify(qr, now=now)
     except CredentialRefused:

@@ -102,7 +102,7 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
         select(TerminalRow).where(TerminalRow.id == terminal_id).with_for_update(key_share=True)
     ).one()  # one batch of a terminal at a time
     known = _known(session, terminal_id, records)
-    fresh = _judge(session, verifier, _first_of_each(records, known), now=now)
+    fresh, holders = _judge(session, verifier, _first_of_each(records, known), now=now)
     alarms = [(one.key, one.alarm, _details(one.tap)) for one in fresh.values() if one.alarm]
     results = []
     told: set[Key] = set()
@@ -130,7 +130,7 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
         if one.verdict == Reason.CODE_TOO_OLD:
             fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
     ledger.void_holds(session, lambda: [authorisation.hold_id(one.shown) for one in fresh.values() if one.shown], now=now)
-    charging.price(session, _arrived(terminal, fresh.values()), now=now)
+    charging.price(session, _arrived(terminal, fresh.values()), holders=holders, now=now)
     reached = _reach(session, terminal_id, (record.tap for record in records if isinstance(record, Received)))
     return Receipt(
         contiguous={boot: reach.contiguous for boot, reach in reached.items()},
@@ -170,8 +170,13 @@ def _first_of_each(records: Iterable[Received | Unreadable], known: Mapping[Key,
     return found
 
 
-def _judge(session: Session, verifier: Verifier, received: Mapping[Key, Received], *, now: datetime) -> dict[Key, _Judged]:
-    """Verify the evidence of each tap again, as of its own corrected time, and say whose risk it is."""
+def _judge(
+    session: Session, verifier: Verifier, received: Mapping[Key, Received], *, now: datetime
+) -> tuple[dict[Key, _Judged], dict[str, UUID]]:
+    """Verify the evidence of each tap again, as of its own corrected time, and say whose risk it is.
+
+    Answers that, and the holders of this city's cards among those that were let through, by number.
+    """
     own = city_of(session).code
     found: dict[Key, _Judged] = {}
     hours: dict[int, date] = {}
@@ -206,7 +211,7 @@ def _judge(session: Session, verifier: Verifier, received: Mapping[Key, Received
         denial = denials.get(one.shown.static.status_index)
         if denial is not None:
             one.ruling = ruling(tapped_at=one.at, held_seq=one.tap.list_seq, denied_seq=denial[0], published_at=denial[1])
-    return found
+    return found, holders
 
 
 def _details(tap: Tap) -> Json:
@@ -250,11 +255,11 @@ def _store(
         static = one.shown.static if one.shown is not None else None
         lines.append(
             f"{begin}{bulk.field(tap.boot_id)}\t{tap.seq}\t{upload_id}\t{bulk.binary(one.digest)}\t{bulk.binary(tap.prev)}\t"
-            f"{tap.kind.value}\t{_instant(tap.device_at)}\t{tap.skew_ms}\t{_instant(tap.at_ms)}\t{received}\t{one.day}\t"
+            f"{tap.kind}\t{_instant(tap.device_at)}\t{tap.skew_ms}\t{one.at.isoformat()}\t{received}\t{one.day}\t"
             f"{tap.card_number}\t{one.issuer}\t{tap.counter}\t{bulk.binary(tap.device_kid)}\t"
             f"{static.status_index if static else 0}\t{bulk.field(evidence.held(static.entitlements if static else ()))}\t"
-            f"{tap.decision.value}\t{bulk.field(tap.reason)}\t{one.verdict}\t{tap.list_seq}\t{bulk.field(tap.tariff_version)}\t"
-            f"{bulk.binary(tap.qr)}\t{where}\t{one.ruling.bearer.value}\t{abs(tap.skew_ms) > SKEW_MAX_MS}"
+            f"{tap.decision}\t{bulk.field(tap.reason)}\t{one.verdict}\t{tap.list_seq}\t{bulk.field(tap.tariff_version)}\t"
+            f"{bulk.binary(tap.qr)}\t{where}\t{one.ruling.bearer}\t{abs(tap.skew_ms) > SKEW_MAX_MS}"
         )
     bulk.copy(session, "card.tap", TAP_COLUMNS, lines)
 

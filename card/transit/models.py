@@ -14,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     Numeric,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -184,10 +185,13 @@ class TerminalBoot(Base):
 
 
 class TapUpload(Base):
-    """One signed batch: the proof is the terminal's signature over the body whose digest is kept."""
+    """One signed batch: the proof is the terminal's signature over the body whose digest is kept.
+
+    ``xact`` is the number of the transaction that stored it, by which live pages tell what they have not shown yet.
+    """
 
     __tablename__ = "tap_upload"
-    __table_args__ = {"schema": "card"}  # noqa: RUF012
+    __table_args__ = (Index("ix_tap_upload_xact", "xact"), {"schema": "card"})
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=new_id)
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey("card.terminal.id"))
@@ -195,6 +199,7 @@ class TapUpload(Base):
     digest: Mapped[bytes] = mapped_column(LargeBinary)
     proof: Mapped[str]
     taps: Mapped[int]
+    xact: Mapped[int | None] = mapped_column(BigInteger, server_default=text("pg_current_xact_id()::text::bigint"))
 
 
 class TapRow(Base):

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, func, select
+from sqlalchemy import ARRAY, ColumnElement, Select, Text, any_, bindparam, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from app.kernel.db import Json
@@ -19,7 +19,6 @@ from card.transit.models import (
     FarePosting,
     JourneyRow,
     PresentmentOut,
-    TapAlarm,
     TapRow,
 )
 from card.transit.rules import UnknownJourney
@@ -78,18 +77,6 @@ class TapView:
     verdict: str
     liability: str
     quarantined: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AlarmView:
-    """Something about a terminal's records to look at."""
-
-    id: UUID
-    at: datetime
-    terminal_id: UUID
-    boot_id: str
-    seq: int
-    kind: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,9 +176,18 @@ def journeys_of_holder(
     return _journeys(session, *conditions, limit=limit)
 
 
-def journeys_of_operator(session: Session, operator_id: str, *, on: date | None = None, limit: int = 100) -> list[JourneyView]:
-    """An operator's journeys, of one card-day or the newest of all."""
+def journeys_of_operator(
+    session: Session,
+    operator_id: str,
+    *,
+    on: date | None = None,
+    before: tuple[datetime, UUID] | None = None,
+    limit: int = 100,
+) -> list[JourneyView]:
+    """An operator's journeys, of one card-day or the newest of all; from behind the one begun at ``before`` with its id."""
     conditions = [JourneyRow.operator_id == operator_id]
+    if before is not None:
+        conditions.append(tuple_(JourneyRow.started_at, JourneyRow.id) < tuple_(*before))
     if on is not None:
         conditions.append(JourneyRow.card_day == on)
     return _journeys(session, *conditions, limit=limit)
@@ -213,7 +209,8 @@ def journey(
     return _journey(row)
 
 
-def _tap(row: TapRow) -> TapView:
+def tap_view(row: TapRow) -> TapView:
+    """A stored tap as its operator sees it."""
     return TapView(
         key=f"{row.terminal_id}/{row.boot_id}/{row.seq}",
         terminal_id=row.terminal_id,
@@ -239,7 +236,7 @@ def taps_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> 
         .order_by(TapRow.received_at.desc(), TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
         .limit(limit)
     )
-    return [_tap(row) for row in rows]
+    return [tap_view(row) for row in rows]
 
 
 def last_tap_of(session: Session, card_number: str, *, operator_id: str, since: datetime) -> TapView | None:
@@ -255,7 +252,7 @@ def last_tap_of(session: Session, card_number: str, *, operator_id: str, since: 
         .order_by(TapRow.at.desc(), TapRow.terminal_id, TapRow.boot_id, TapRow.seq.desc())
         .limit(1)
     ).first()
-    return _tap(row) if row is not None else None
+    return tap_view(row) if row is not None else None
 
 
 def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapView]:
@@ -265,7 +262,7 @@ def taps_of_day(session: Session, *, card_number: str, day: date) -> list[TapVie
         .where(TapRow.card_number == card_number, TapRow.card_day == day)
         .order_by(TapRow.at, TapRow.terminal_id, TapRow.boot_id, TapRow.seq)
     )
-    return [_tap(row) for row in rows]
+    return [tap_view(row) for row in rows]
 
 
 def count_taps(session: Session, card_numbers: Iterable[str]) -> int:
@@ -291,17 +288,6 @@ def claimed_in(session: Session, found: JourneyView) -> bool:
     """Whether a tap of the journey was claimed rather than recorded."""
     del session
     return any(key.startswith("claim/") for key in found.taps)
-
-
-def alarms_of_operator(session: Session, operator_id: str, *, limit: int = 50) -> list[AlarmView]:
-    """The newest alarms about an operator's terminals."""
-    rows = session.scalars(
-        select(TapAlarm).where(TapAlarm.operator_id == operator_id).order_by(TapAlarm.id.desc()).limit(limit)
-    )
-    return [
-        AlarmView(id=row.id, at=row.at, terminal_id=row.terminal_id, boot_id=row.boot_id, seq=row.seq, kind=row.kind)
-        for row in rows
-    ]
 
 
 def _postings(*conditions: ColumnElement[bool]) -> Select[FarePosting, datetime | None]:

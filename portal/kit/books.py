@@ -1,5 +1,7 @@
 """What accounts and transfers are called on a screen."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Final
 
 from flask import url_for
@@ -90,9 +92,21 @@ FINDINGS: Final = {
     FindingKind.HOLD: msg("A posted hold has no transfer"),
     FindingKind.REVERSAL: msg("More was given back than there was"),
     FindingKind.SUM: msg("The books do not sum to zero"),
+    FindingKind.MARK: msg("A running total is not the sum of what was folded into it"),
+    FindingKind.ARCHIVE: msg("An archived month is not what the city signed"),
+    FindingKind.CLOCK: msg("A clock is far off"),
     FindingKind.PROOF: msg("Something sealed is not as it was sealed"),
     FORK: msg("Another city's books do not continue what it showed before"),
 }
+
+
+SUITES: Final = (msg("SHA-256 and Ed25519"), msg("SM3 and SM2"))  # as the ledger's tree names them
+
+
+def cosigners(said: Mapping[str, str]) -> list[tuple[str, datetime]]:
+    """The cities that cosigned, by code, and when each did: from what the verifier of a receipt says."""
+    lines = [text.split() for name, text in said.items() if name.startswith("cosigned")]
+    return [(name.rpartition("/")[2], datetime.fromisoformat(at)) for name, at in lines]
 
 
 def finding_name(kind: str) -> str:

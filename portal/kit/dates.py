@@ -44,6 +44,14 @@ def clock_time(value: datetime | None) -> str:
     return "–" if value is None else format_time(clock.local(value), format="HH:mm", locale=locale())
 
 
+def second(value: datetime | None, *, today: date) -> str:
+    """``21:05:09``, with the day before it where that is not ``today``: for rows that follow each other by the second."""
+    if value is None:
+        return "–"
+    time = format_time(clock.local(value), format="HH:mm:ss", locale=locale())
+    return time if _day(value) == today else f"{short_date(value)} {time}"
+
+
 def number(value: float | Decimal | None) -> str:
     """A number with its thousands marked: ``12,345``."""
     return "–" if value is None else str(format_decimal(value, locale=locale()))

@@ -132,7 +132,7 @@ class MapLabel:
 
 @dataclass(frozen=True, kw_only=True)
 class LineMap:
-    """The network with one journey on it, as the template draws it."""
+    """The network with one journey on it, as the template draws it; ``whole``: the stops are not known, the line is."""
 
     width: int
     height: int
@@ -141,6 +141,7 @@ class LineMap:
     dots: tuple[tuple[float, float], ...]
     labels: tuple[MapLabel, ...]
     between: int
+    whole: bool
 
 
 def way(lines: Iterable[LineView], begin: str, end: str) -> list[tuple[str, str]]:
@@ -179,6 +180,8 @@ def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str
         return None
     ends = [stop for stop in (journey.from_stop, journey.to_stop) if stop in places]
     path = [step for step in way(drawn, ends[0], ends[1]) if step[0] in places] if len(ends) == 2 else []  # noqa: PLR2004  both
+    ridden = [] if ends else [stop for line in drawn if line.id == journey.line_id for stop, _ in line.stops if stop in places]
+    path = path or [(stop, "") for stop in ridden]
     spots, height = _on_paper(places, [stop for stop, _ in path] or ends)
     changes = [stop for (stop, arrived), (_, leaving) in pairwise(path) if arrived and leaving != arrived]
     return LineMap(
@@ -193,9 +196,10 @@ def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str
         ),
         path=" ".join(f"{spots[stop][0]},{spots[stop][1]}" for stop, _ in path),
         dots=tuple(spots[stop] for stop, _ in path[1:-1]),
-        labels=tuple(_label(stop, spots[stop], "change", stops) for stop in changes)
+        labels=tuple(_label(stop, spots[stop], "change", stops) for stop in (*changes, *ridden[:1], *ridden[-1:]))
         + tuple(_label(stop, spots[stop], "end", stops) for stop in ends),
-        between=max(0, len(path) - 2),
+        between=0 if ridden else max(0, len(path) - 2),
+        whole=bool(ridden),
     )
 
 

@@ -31,10 +31,11 @@ class Audience(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One entry: the ``endpoint`` it opens (without arguments) and its ``label`` (a message id)."""
+    """One entry: the ``endpoint`` it opens (without arguments), its ``label`` (a message id), and what else lies under it."""
 
     endpoint: str
     label: str
+    under: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ MENU: Final[dict[Audience, list[Item]]] = {
     ],
     Audience.RESIDENT: [
         Item(endpoint="home.show", label=msg("My page")),
-        Item(endpoint="card.show", label=msg("My card")),
+        Item(endpoint="card.show", label=msg("My card"), under=("/me/receipts",)),
         Item(endpoint="journeys.index", label=msg("Journeys")),
         Item(endpoint="applications.show_all", label=msg("My applications")),
         Item(endpoint="wallet.show", label=msg("My documents")),
@@ -78,13 +79,13 @@ MENU: Final[dict[Audience, list[Item]]] = {
     ],
     Audience.OPERATOR: [
         Item(endpoint="operator.start", label=msg("Today")),
-        Item(endpoint="operator.terminals", label=msg("Terminals")),
-        Item(endpoint="operator.taps", label=msg("Taps")),
+        Item(endpoint="operator.terminals", label=msg("Terminals"), under=("/operator/keys",)),
+        Item(endpoint="operator_taps.show", label=msg("Taps")),
         Item(endpoint="inspect.show", label=msg("Check a card")),
         Item(endpoint="operator_watch.alarms", label=msg("Alarms")),
         Item(endpoint="operator.journeys", label=msg("Journeys")),
         Item(endpoint="operator_books.revenue", label=msg("Revenue")),
-        Item(endpoint="operator.statement", label=msg("Daily statement")),
+        Item(endpoint="operator.statement", label=msg("Daily statement"), under=("/operator/shares",)),
         Item(endpoint="operator.questions", label=msg("Questions")),
         Item(endpoint="operator.tariffs", label=msg("Fares and lines")),
     ],
@@ -164,9 +165,9 @@ def admits(endpoint: str) -> bool:
 
 def links(of: Audience) -> list[Link]:
     """The entries of an audience that are open to whoever is looking, with the present one marked."""
-    doors = [(url_for(item.endpoint), translate(item.label)) for item in MENU[of] if admits(item.endpoint)]
-    here = _closest([href for href, _ in doors])
-    return [Link(href=href, text=text, current=href == here) for href, text in doors]
+    doors = [(item, url_for(item.endpoint)) for item in MENU[of] if admits(item.endpoint)]
+    here = _closest([address for item, href in doors for address in (href, *item.under)])
+    return [Link(href=href, text=translate(item.label), current=here in (href, *item.under)) for item, href in doors]
 
 
 def _closest(addresses: list[str]) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from app.kernel.errors import msg
-from app.web.i18n import translate
+from app.web.i18n import language, translate
+from card.credentials import SENTENCES, Reason
 from card.transit import CaseView, FraudState, Liability, LiabilityReason, LineView, Place, ReplayReason
 from portal.kit import journeys as words
 
@@ -51,6 +52,15 @@ def place(stop_id: str, line_id: str, stops: Mapping[str, Place], lines: Mapping
 def alarm(kind: str) -> str:
     """An alarm in words."""
     return translate(ALARMS[kind]) if kind in ALARMS else translate(OTHER_ALARM, code=kind)
+
+
+def refusal(code: str) -> str:
+    """Why a tap was refused, or should have been, in words; nothing where it was not."""
+    if not code:
+        return ""
+    if code in set(Reason):
+        return SENTENCES[Reason(code)][language()]
+    return alarm(code)
 
 
 def case_state(found: CaseView) -> tuple[str, str]:

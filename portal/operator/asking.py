@@ -1,12 +1,16 @@
 """Whose console this is and which day was asked for."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, datetime, timedelta
 
 from flask import request
+from sqlalchemy.orm import Session
 
 from app.kernel import clock
 from app.kernel.errors import Forbidden
 from app.web.auth import principal
+from app.web.db import transaction
 from card.fares import card_day
 
 
@@ -35,3 +39,11 @@ def civil_day(on: date) -> tuple[datetime, datetime]:
     """The instants at which the civil day ``on`` begins and ends in Asia/Shanghai."""
     begin = datetime(on.year, on.month, on.day, tzinfo=clock.SHANGHAI)
     return begin, begin + timedelta(days=1)
+
+
+@contextmanager
+def one_instant() -> Iterator[Session]:
+    """A transaction whose every statement sees the same instant: sums and lines of a day that still goes on add up."""
+    with transaction() as session:
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        yield session

@@ -15,7 +15,8 @@ from card.ledger import chart
 from portal.kit import books as names
 from portal.kit import city_name, yuan
 from portal.kit import journeys as words
-from portal.operator.asking import asked_card_day, asked_day, civil_day, own_operator
+from portal.kit import statements as files
+from portal.operator.asking import asked_card_day, asked_day, civil_day, one_instant, own_operator
 
 blueprint = Blueprint("operator_books", __name__, url_prefix="/operator")
 
@@ -77,7 +78,7 @@ def statement_camt() -> Response:
     """The day's account as ISO 20022 camt.053: every booking, from the opening balance to the closing one."""
     operator_id, on = own_operator(), asked_day()
     beginning, ending = civil_day(on)
-    with transaction() as session:
+    with one_instant() as session:
         operator = transit.operator(session, operator_id)
         account = ledger.account_id(session, chart.operator(operator_id))
         found = ledger.period(session, account, beginning=beginning, ending=ending)
@@ -108,6 +109,17 @@ def statement_camt() -> Response:
         body = "".join(statements.camt053(head, entries))
     headers = {"Content-Disposition": f'attachment; filename="{operator_id}-{on.isoformat()}-camt.053.xml"'}
     return Response(body, content_type="application/xml; charset=utf-8", headers=headers)
+
+
+@blueprint.get("/statement.pdf")
+@allow(Role.OPERATOR)
+def statement_pdf() -> Response:
+    """The day's account on paper: every booking with the balance after it. Raises ``StatementTooLong`` for a great day."""
+    operator_id, on = own_operator(), asked_day()
+    with transaction() as session:
+        owner = transit.operator(session, operator_id).names.zh
+        account = ledger.account_id(session, chart.operator(operator_id))
+    return files.download(account, form="pdf", first=on, last=on, owner=owner, may_see=lambda _: None)
 
 
 @blueprint.get("/shares")

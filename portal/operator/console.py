@@ -1,10 +1,10 @@
-"""``/operator``: a transit operator's terminals, taps, journeys, revenue, statement and riders' questions. Only its own."""
+"""``/operator``: a transit operator's terminals, journeys, revenue, statement and riders' questions. Only its own."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Final
 from uuid import UUID
 
@@ -22,10 +22,11 @@ from app.web.i18n import translate
 from card import transit
 from card.credentials import numbers
 from card.fares import card_day
-from card.transit import Freshness, LineView, Place, TapView, TerminalView
+from card.transit import Freshness, LineView, Place, TerminalView
 from portal.kit import journeys as words
 from portal.kit import rides, yuan
-from portal.operator.asking import asked_card_day, asked_day, civil_day, own_operator
+from portal.operator import taps
+from portal.operator.asking import asked_card_day, asked_day, civil_day, one_instant, own_operator
 
 blueprint = Blueprint("operator", __name__, url_prefix="/operator")
 
@@ -45,6 +46,7 @@ MODE_NAMES: Final = {
 }
 CHART_HEIGHT: Final = 120
 BAR: Final = 26
+JOURNEYS: Final = 100  # of a page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,17 +57,6 @@ class TerminalLine:
     place: str
     mode: str
     state: tuple[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TapLine:
-    """A tap as the table shows it."""
-
-    tap: TapView
-    kind: str
-    place: str
-    card: str
-    outcome: tuple[str, str]
 
 
 def _places(session: Session, operator_id: str) -> tuple[dict[str, Place], dict[str, LineView]]:
@@ -84,28 +75,6 @@ def _terminal_lines(found: Sequence[TerminalView], stops: dict[str, Place], line
     ]
 
 
-def _tap_lines(found: Sequence[TapView], stops: dict[str, Place], lines: dict[str, LineView]) -> list[TapLine]:
-    kinds = words.tap_kinds()
-    return [
-        TapLine(
-            tap=one,
-            kind=kinds[one.kind],
-            place=rides.place(one.stop_id, one.line_id, stops, lines),
-            card=numbers.masked(one.card_number) if one.card_number else "–",
-            outcome=_outcome(one),
-        )
-        for one in found
-    ]
-
-
-def _outcome(tap: TapView) -> tuple[str, str]:
-    if tap.decision == "refused":
-        return gettext("Refused at the gate"), "neutral"
-    if tap.verdict:
-        return gettext("Should have been refused"), "bad"
-    return gettext("Accepted"), "good"
-
-
 @blueprint.get("")
 @allow(Role.OPERATOR)
 def start() -> str:
@@ -118,10 +87,11 @@ def start() -> str:
         terminals = transit.terminals_of(session, operator_id, now=now)
         revenue = transit.revenue_by_line(session, operator_id, on=today)
         hours = transit.revenue_by_hour(session, operator_id, on=today)
-        taps = transit.taps_of_operator(session, operator_id, limit=12)
-        alarms = transit.alarms_of_operator(session, operator_id, limit=5)
+        latest = transit.taps_of_operator(session, operator_id, limit=12)
+        alarms = [one for one in transit.happened_alarms(session, operator_id, limit=5) if one.seen_at is None]
         asked = [one for one in transit.contests_of_operator(session, operator_id) if one.state is transit.ContestState.OPEN]
     most = max(*hours, 1)
+    places = {one.id: rides.place(one.stop_id, one.line_id, stops, lines) for one in terminals}
     return render_template(
         "operator/start.html",
         operator=words.named(operator.names),
@@ -136,8 +106,8 @@ def start() -> str:
         hours=[(hour, round(CHART_HEIGHT * value / most, 1), yuan(value)) for hour, value in enumerate(hours)],
         chart_height=CHART_HEIGHT,
         bar=BAR,
-        taps=_tap_lines(taps, stops, lines),
-        alarms=[(one, rides.alarm(one.kind)) for one in alarms],
+        taps=taps.lines_of(latest, stops, lines),
+        alarms=[(one, rides.alarm(one.kind), places.get(one.terminal_id, "")) for one in alarms],
         asked=len(asked),
     )
 
@@ -201,33 +171,31 @@ def revoke(terminal_id: UUID) -> AnyResponse:
     return redirect(url_for("operator.terminals"))
 
 
-@blueprint.get("/taps")
-@allow(Role.OPERATOR)
-def taps() -> str:
-    """The taps received last, and the alarms."""
-    operator_id = own_operator()
-    with transaction() as session:
-        stops, lines = _places(session, operator_id)
-        found = transit.taps_of_operator(session, operator_id, limit=100)
-        alarms = transit.alarms_of_operator(session, operator_id, limit=20)
-    return render_template(
-        "operator/taps.html",
-        taps=_tap_lines(found, stops, lines),
-        alarms=[(one, rides.alarm(one.kind)) for one in alarms],
-    )
+def _place(text: str) -> tuple[datetime, UUID] | None:
+    """Where a page of journeys goes on: the instant and the id of the last one shown before it; none where it says neither."""
+    begun, _, journey_id = text.partition(" ")
+    try:
+        found = datetime.fromisoformat(begun), UUID(journey_id)
+    except ValueError:
+        return None
+    return found if found[0].tzinfo is not None else None
 
 
 @blueprint.get("/journeys")
 @allow(Role.OPERATOR)
 def journeys() -> str:
     """The journeys of one card-day."""
-    operator_id, on = own_operator(), asked_card_day()
+    operator_id, on, before = own_operator(), asked_card_day(), _place(request.args.get("before", ""))
     with transaction() as session:
         stops, lines = _places(session, operator_id)
-        found = transit.journeys_of_operator(session, operator_id, on=on, limit=200)
+        more = transit.journeys_of_operator(session, operator_id, on=on, before=before, limit=JOURNEYS + 1)
+    found = more[:JOURNEYS]
+    older = f"{found[-1].started_at.isoformat()} {found[-1].id}" if len(more) > len(found) else ""
     return render_template(
         "operator/journeys.html",
         on=on,
+        newer=url_for("operator.journeys", on=on.isoformat()) if before else None,
+        older=url_for("operator.journeys", on=on.isoformat(), before=older) if older else None,
         journeys=[
             (one, words.title(one, stops, lines), words.state_of(one.state), numbers.masked(one.card_number)) for one in found
         ],
@@ -245,6 +213,7 @@ def journey(journey_id: UUID) -> str:
         made = transit.taps_of_journey(session, found)
         history = transit.postings_of_day(session, card_number=found.card_number, day=found.card_day, operator_id=operator_id)
         day = transit.taps_of_card_day(session, found)
+        tariffs = {one.id: words.named(one.names) for one in transit.tariff_views(session, operator_id)}
     return render_template(
         "operator/journey.html",
         journey=found,
@@ -252,8 +221,9 @@ def journey(journey_id: UUID) -> str:
         state=words.state_of(found.state),
         steps=[(words.explain(step, stops), step.amount_minor) for step in found.steps],
         map=words.line_map(found, list(lines.values()), stops),
-        taps=_tap_lines(made, stops, lines),
+        taps=taps.lines_of(made, stops, lines),
         card=numbers.masked(found.card_number),
+        tariff_name=tariffs.get(found.tariff_id or ""),
         issuer=words.CITY_NAMES.get(found.issuer, {"en": found.issuer, "zh_Hans_CN": found.issuer}),
         history=words.changes(history, day, stops),
     )
@@ -269,7 +239,7 @@ def _statement_of(session: Session, operator_id: str, on: date) -> transit.DaySt
 def statement() -> str:
     """What was booked on a day, and that the ledger agrees."""
     operator_id, on = own_operator(), asked_day()
-    with transaction() as session:
+    with one_instant() as session:
         found = _statement_of(session, operator_id, on)
     return render_template(
         "operator/statement.html",
@@ -296,7 +266,7 @@ def statement_csv() -> Response:
     text = io.StringIO()
     out = csv.writer(text, lineterminator="\r\n")
     out.writerow(["transfer_id", "posted_at", "card_day", "card_number", "issuer", "amount", "day_total", "means", "liability"])
-    with transaction() as session:
+    with one_instant() as session:
         found = _statement_of(session, operator_id, on)
         for one in transit.each_posting(session, operator_id, begin=begin, end=end):
             out.writerow(

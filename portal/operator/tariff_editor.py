@@ -1,5 +1,7 @@
 """``/operator/tariffs/drafts``: new fares in the making: edited, compared, tried on past taps, published by a second person."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
@@ -17,15 +19,16 @@ from app.web.db import transaction
 from app.web.i18n import translate
 from card import fares, transit
 from card.fares import FeedRefused, Sheet, Sheets, Tariff
-from card.transit import DraftContents, DraftState, RunState, RunView, WhatIfGroup
-from portal.kit import yuan
+from card.transit import DraftContents, DraftState, Place, RunState, RunView, WhatIfGroup
+from portal.kit import dates, yuan
+from portal.kit import journeys as words
 
 blueprint = Blueprint("tariff_editor", __name__, url_prefix="/operator/tariffs/drafts")
 
 BLANK_ROWS: Final = 2
 LARGE: Final = 60
 REFRESH_SECONDS: Final = 3
-CHART_WIDTH, CHART_HEIGHT, CHART_LEFT, CHART_KM = 640, 260, 74, 60
+CHART_WIDTH, CHART_HEIGHT, CHART_LEFT, CHART_RIGHT, CHART_KM = 640, 260, 88, 36, 60
 STATES: Final[dict[DraftState, tuple[str, str]]] = {
     DraftState.OPEN: (msg("Being edited"), "info"),
     DraftState.SUBMITTED: (msg("Waiting for a second person"), "wait"),
@@ -58,7 +61,7 @@ FILES: Final[dict[str, tuple[str, str]]] = {
 }
 COLUMN_NAMES: Final[dict[str, str]] = {
     "tariff_id": msg("Name of the version"),
-    "effective_from": msg("First day (YYYYMMDD)"),
+    "effective_from": msg("First day"),
     "effective_until": msg("Last day (empty: open)"),
     "name_zh": msg("Chinese name"),
     "name_en": msg("English name"),
@@ -98,6 +101,7 @@ COLUMN_NAMES: Final[dict[str, str]] = {
     "duration_limit": msg("Seconds"),
 }
 HIDDEN: Final = frozenset({"agency_id", "distance_unit"})
+SUGGESTED: Final = {"from_stop_id": "stops", "to_stop_id": "stops", "agency_id": "operators", "agency_ids": "operators"}
 CHOICES: Final = {
     "rolling": msg("rolling"),
     "day": msg("day"),
@@ -107,6 +111,7 @@ CHOICES: Final = {
     "1": msg("yes"),
 }
 YES_NO: Final = ["0", "1"]
+DAY: Final = re.compile(r"\d{8}", re.ASCII)
 GROUPS: Final[dict[str, str]] = {
     "local-card": msg("Local cards without a concession"),
     "foreign-card": msg("Cards of other cities"),
@@ -120,11 +125,16 @@ GROUPS: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a sheet as the page shows it; ``choices`` where only some values are allowed."""
+    """A column of a sheet as the page shows it; ``choices`` where only some values are allowed.
+
+    ``kind`` is how a browser asks for it (``text`` or ``date``), ``suggested`` the list of names it offers while one types.
+    """
 
     name: str
     label: str
     choices: list[tuple[str, str]]
+    kind: str
+    suggested: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +178,13 @@ def _grids(contents: DraftContents, sheets: Sheets) -> list[Grid]:
     for file in shown:
         rows = sheets.get(file, fares.shared_sheet(contents.feed, file) if file in fares.FARE_FILES else [])
         columns = [
-            Column(name=name, label=_column_label(name), choices=_choices(file, name))
+            Column(
+                name=name,
+                label=_column_label(name),
+                choices=_choices(file, name),
+                kind="date" if _is_date(file, name) else "text",
+                suggested=SUGGESTED.get(name, ""),
+            )
             for name in fares.columns_of(contents.feed, file)
             if name not in HIDDEN or file == "apportionment_rules.txt"
         ]
@@ -179,16 +195,36 @@ def _grids(contents: DraftContents, sheets: Sheets) -> list[Grid]:
                 title=_file_title(file),
                 hint=translate(FILES[file][1]) if FILES[file][1] else "",
                 columns=columns,
-                rows=[[row.get(column.name, "") for column in columns] for row in [*rows, *({} for _ in range(blank))]],
+                rows=[
+                    [_shown(file, column.name, row.get(column.name, "")) for column in columns]
+                    for row in [*rows, *({} for _ in range(blank))]
+                ],
                 large=len(rows) > LARGE,
             )
         )
     return made
 
 
+def _kind(file: str, name: str) -> str:
+    return next((column.kind for column in fares.COLUMNS.get(file, ()) if column.name == name), "")
+
+
+def _is_date(file: str, name: str) -> bool:
+    return _kind(file, name) == "date"
+
+
+def _shown(file: str, name: str, text: str) -> str:
+    """A cell as a browser's field holds it: a feed writes a day as eight digits, a field with hyphens."""
+    return f"{text[:4]}-{text[4:6]}-{text[6:]}" if _is_date(file, name) and DAY.fullmatch(text) else text
+
+
+def _sent(file: str, name: str, text: str) -> str:
+    """A cell as the feed writes it."""
+    return text.replace("-", "") if _is_date(file, name) else text
+
+
 def _choices(file: str, name: str) -> list[tuple[str, str]]:
-    kind = next((column.kind for column in fares.COLUMNS[file] if column.name == name), "")
-    values = kind.split("|")
+    values = _kind(file, name).split("|")
     if values == YES_NO or all(value in CHOICES for value in values):
         return [(value, translate(CHOICES[value])) for value in values]
     return []
@@ -203,7 +239,10 @@ def _asked(contents: DraftContents) -> Sheets:
         kept: Sheet = []
         before = sheets.get(grid.file, [])
         for number in range(min(request.form.get(f"{grid.file}:rows", 0, type=int), LARGE + BLANK_ROWS)):
-            row = {column.name: request.form.get(f"{grid.file}:{number}:{column.name}", "") for column in grid.columns}
+            row = {
+                column.name: _sent(grid.file, column.name, request.form.get(f"{grid.file}:{number}:{column.name}", ""))
+                for column in grid.columns
+            }
             hidden = {name: text for name, text in before[number].items() if name in HIDDEN} if number < len(before) else {}
             kept.append({**hidden, **row})
         sheets[grid.file] = kept
@@ -255,6 +294,7 @@ def show(draft_id: UUID) -> str:
         contents = transit.draft(session, draft_id, operator_id=operator_id)
         runs = transit.what_if_runs(session, draft_id, operator_id=operator_id)
         published = transit.tariffs_of(session, [operator_id]).versions.get(operator_id, ())
+        stops = transit.stops_by_id(session)
     base = next((one for one in published if one.id == contents.view.base_tariff), None)
     drafted = transit.tariff_of(contents.feed, contents.sheets, city=base.city) if base else None
     me = principal().actor
@@ -264,7 +304,14 @@ def show(draft_id: UUID) -> str:
         draft=contents.view,
         state=(translate(STATES[contents.view.state][0]), STATES[contents.view.state][1]),
         changes=[
-            (_file_title(one.file), one.row, _column_label(one.column), one.before, one.after) for one in contents.changes
+            (
+                _file_title(one.file),
+                " · ".join(words.stop_name(stops, part) for part in one.row.split(" · ")) if one.row else "",
+                _column_label(one.column),
+                _read(one.file, one.column, one.before, stops),
+                _read(one.file, one.column, one.after, stops),
+            )
+            for one in contents.changes
         ],
         versions=contents.versions,
         runs=[(one, translate(RUN_STATES[one.state][0]), RUN_STATES[one.state][1]) for one in runs],
@@ -275,6 +322,17 @@ def show(draft_id: UUID) -> str:
     )
 
 
+def _read(file: str, name: str, text: str | None, stops: Mapping[str, Place]) -> str:
+    """A cell as a person reads it: days, stops and choices in words."""
+    if not text:
+        return ""
+    if _is_date(file, name) and DAY.fullmatch(text):
+        return dates.civil_date(date.fromisoformat(text))
+    if SUGGESTED.get(name) == "stops":
+        return words.stop_name(stops, text)
+    return dict(_choices(file, name)).get(text, text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chart:
     """Two step lines: the fare by kilometre now and under the draft; ``rows`` is the same as a table."""
@@ -282,6 +340,7 @@ class Chart:
     width: int
     height: int
     left: int
+    right: int
     now: str
     draft: str
     ticks: list[tuple[float, str]]
@@ -298,7 +357,7 @@ def _chart(base: Tariff, drafted: Tariff) -> Chart | None:
     level = 200 if top <= 1200 else 500  # noqa: PLR2004  a line every two yuan, or every five
 
     def x(km: float) -> float:
-        return round(CHART_LEFT + (CHART_WIDTH - CHART_LEFT - 10) * km / CHART_KM, 1)
+        return round(CHART_LEFT + (CHART_WIDTH - CHART_LEFT - CHART_RIGHT) * km / CHART_KM, 1)
 
     def y(minor: float) -> float:
         return round(CHART_HEIGHT - 24 - (CHART_HEIGHT - 40) * minor / top, 1)
@@ -310,9 +369,10 @@ def _chart(base: Tariff, drafted: Tariff) -> Chart | None:
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
         left=CHART_LEFT,
+        right=CHART_RIGHT,
         now=path(lines[0]),
         draft=path(lines[1]),
-        ticks=[(x(km), str(km)) for km in range(0, CHART_KM + 1, 10)],
+        ticks=[(x(km), str(km)) for km in range(0, CHART_KM, 10)] + [(x(CHART_KM), translate("%(km)s km", km=CHART_KM))],
         levels=[(y(minor), yuan(minor)) for minor in range(0, top + 1, level)],
         rows=[(str(km), yuan(lines[0][km - 1]), yuan(lines[1][km - 1])) for km in (2, 6, 10, 16, 20, 30, 40, 60)],
     )
@@ -320,11 +380,16 @@ def _chart(base: Tariff, drafted: Tariff) -> Chart | None:
 
 def _edit(draft_id: UUID, sheets: Sheets | None = None, errors: dict[str, str] | None = None, status: int = 200) -> Response:
     with transaction() as session:
-        contents = transit.draft(session, draft_id, operator_id=_operator())
+        operator_id = _operator()
+        contents = transit.draft(session, draft_id, operator_id=operator_id)
+        stops = transit.stops_by_id(session)
+        mine = {stop for line in transit.lines_of(session, operator_id) for stop, _ in line.stops}
+        operators = [(one.id, words.named(one.names)) for one in transit.operators(session)]
     page = render_template(
         "operator/tariff_editor/edit.html",
         draft=contents.view,
         grids=_grids(contents, sheets or contents.sheets),
+        suggested={"stops": [(stop, words.stop_name(stops, stop)) for stop in sorted(mine)], "operators": operators},
         note=request.form.get("note", ""),
         errors=errors or {},
     )
@@ -445,6 +510,8 @@ class GroupLine:
     tone: str
     now_width: float
     draft_width: float
+    now: str
+    draft: str
     cheaper_width: float
     dearer_width: float
 
@@ -484,6 +551,8 @@ def _group_lines(run: RunView) -> list[GroupLine]:
             tone="bad" if group.draft_minor > group.now_minor else "good" if group.draft_minor < group.now_minor else "neutral",
             now_width=round(100 * group.now_minor / most, 2),
             draft_width=round(100 * group.draft_minor / most, 2),
+            now=yuan(group.now_minor),
+            draft=yuan(group.draft_minor),
             cheaper_width=round(100 * group.cheaper / (group.cards or 1), 2),
             dearer_width=round(100 * group.dearer / (group.cards or 1), 2),
         )

@@ -42,6 +42,7 @@ def alarms() -> str:
         }
         standing = transit.standing_alarms(session, operator_id, now=now)
         happened = transit.happened_alarms(session, operator_id)
+        unseen = transit.unseen_alarms(session, operator_id)
         found = transit.fraud_cases(session, operator_id=operator_id)
         exposure = transit.exposure(session, operator_id)
         debts = transit.open_debts(session, bearer=operator_id)
@@ -57,6 +58,7 @@ def alarms() -> str:
             )
             for one in standing
         ],
+        unseen=unseen,
         happened=[(one, rides.alarm(one.kind), places.get(one.terminal_id, "")) for one in happened],
         cases=[(one, rides.case_state(one), numbers.masked(one.card_number), rides.case_reason(one)) for one in found],
         waiting=sum(one.state in (FraudState.OPEN, FraudState.PREPARED) for one in found),

@@ -7,6 +7,7 @@ from flask_login import LoginManager, login_user, logout_user
 
 from app.web.auth import Principal
 from app.web.db import transaction
+from app.web.i18n import DEFAULT, language
 from services import people
 
 
@@ -28,7 +29,7 @@ class SessionUser:
 def load(key: str) -> SessionUser | None:
     """The person behind the session's key, or none where it no longer counts."""
     with transaction() as database_session:
-        principal = people.from_session_key(database_session, key)
+        principal = people.from_session_key(database_session, key, latin=language() != DEFAULT)
     return SessionUser(principal, key) if principal else None
 
 

@@ -8,9 +8,9 @@ from flask_babel import gettext
 from werkzeug.wrappers import Response
 
 from app.kernel import clock
-from app.kernel.errors import Refusal, msg
+from app.kernel.errors import Refusal, Unavailable, msg
 from app.web.auth import Role, allow, principal
-from app.web.db import transaction
+from app.web.db import database, transaction
 from app.web.i18n import translate
 from card import ledger, purchases
 from card.purchases import BillState
@@ -63,9 +63,10 @@ def bill(bill_id: UUID) -> str:
 def pay(bill_id: UUID) -> Response:
     """Pay from the card."""
     try:
-        with transaction() as session:
-            purchases.pay(session, bill_id=bill_id, holder_id=principal().person_id, by=principal().actor, now=clock.now())
+        purchases.pay(database(), bill_id=bill_id, holder_id=principal().person_id, by=principal().actor, now=clock.now())
         flash(gettext("Paid from your card."), "success")
+    except Unavailable:
+        raise  # 503, and when to come again: nothing is wrong with the bill
     except Refusal as refusal:
         flash(translate(type(refusal).sentence, **refusal.params), "error")
     return redirect(url_for("resident_bills.bill", bill_id=bill_id))

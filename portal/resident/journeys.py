@@ -19,7 +19,7 @@ from app.web.i18n import translate
 from card import cards, ledger, transit
 from card.fares import State
 from portal.kit import journeys as words
-from portal.kit import yuan
+from portal.kit import rides, yuan
 from portal.kit.dates import moment
 
 blueprint = Blueprint("journeys", __name__, url_prefix="/me/journeys")
@@ -95,7 +95,7 @@ def _show(journey_id: UUID, errors: dict[str, str] | None = None, status: int = 
         operator=words.named(operator.names),
         line=words.lines_used(journey, lines),
         map=words.line_map(journey, lines, stops),
-        taps=_taps(journey, day, placed, stops),
+        taps=_taps(journey, day, placed, stops, by_id),
         placed=[(one, words.stop_name(stops, one.stop_id)) for one in placed],
         history=words.changes(history, day, stops) if history else [],
         receipts=booked,
@@ -125,6 +125,7 @@ def _taps(
     day: Mapping[str, transit.TapView],
     placed: Sequence[transit.PutInPlace],
     stops: Mapping[str, transit.Place],
+    lines: Mapping[str, transit.LineView],
 ) -> list[tuple[str, str, datetime, datetime | None, str]]:
     """The journey's taps in the order of travel: kind, stop, when, when it arrived (a late one), and how it is marked."""
     kinds = words.tap_kinds()
@@ -133,7 +134,7 @@ def _taps(
         if key in day:
             tap = day[key]
             late = tap.received_at if tap.received_at - tap.at > LATE else None
-            found.append((kinds[tap.kind], words.stop_name(stops, tap.stop_id), tap.at, late, ""))
+            found.append((kinds[tap.kind], rides.place(tap.stop_id, tap.line_id, stops, lines), tap.at, late, ""))
     for one in placed:
         found.append((kinds[one.kind], words.stop_name(stops, one.stop_id), one.at, None, words.put_name(one.source)))
     return sorted(found, key=lambda tap: tap[2])

@@ -144,13 +144,12 @@ def _proof(session: Session, transfer_id: UUID) -> Proof:
     """The transfer's proof, verified as a stranger would. Raises ``NotSealed`` while it is being made."""
     document = ledger.receipt(session, transfer_id)
     said = ledger.verify_receipt(document, key=ledger.checkpoint_verifier(settings()).text)
-    lines = [line.split() for name, line in said.items() if name.startswith("cosigned")]
     return Proof(
         document=document,
         size=int(said["checkpoint"]),
         signed_at=datetime.fromisoformat(said["signed"]),
         suite=said["suite"],
-        cosigners=[(_city(session, name.rpartition("/")[2]), datetime.fromisoformat(at)) for name, at in lines],
+        cosigners=[(_city(session, code), at) for code, at in books.cosigners(said)],
     )
 
 

@@ -229,6 +229,7 @@ def transfer(transfer_id: UUID) -> str:
         parts = ledger.parts_of(session, UUID(str(booking.transfer.metadata.get("payment", transfer_id))))
         proof = _proof(session, transfer_id)
         related = ledger.transfers_by_reference(session, booking.transfer.reference)
+        names = _cities(session)
     return render_template(
         "staff/ledger/transfer.html",
         booking=booking,
@@ -241,8 +242,14 @@ def transfer(transfer_id: UUID) -> str:
         reversals=reversals,
         parts=parts if len(parts) > 1 else [],
         proof=proof,
+        cosigned=[(names.get(code, code), at) for code, at in books.cosigners(proof or {})],
         related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
     )
+
+
+def _cities(session: Session) -> dict[str, str]:
+    """The cities we know by code, in the page's language."""
+    return {city.code: city.name_zh if language() == DEFAULT else city.name_en for city in partners.cities(session)}
 
 
 def _proof(session: Session, transfer_id: UUID) -> dict[str, str] | None:
@@ -343,7 +350,7 @@ def alarms() -> str:
         found = ledger.alarms(session, before=before, limit=PAGE + 1)
         checks = ledger.last_checks(session)
         cosigned = ledger.newest_cosignatures(session)
-        names = {city.code: city.name_zh if language() == DEFAULT else city.name_en for city in partners.cities(session)}
+        names = _cities(session)
     return render_template(
         "staff/ledger/alarms.html",
         alarms=[(one, books.finding_name(one.kind), books.subject_link(one.subject)) for one in found[:PAGE]],

@@ -155,8 +155,8 @@ def session_key(session: Session, person_id: UUID) -> str:
     return f"{person_id}:{row(session, person_id).session_stamp}"
 
 
-def from_session_key(session: Session, key: str) -> Principal | None:
-    """The person behind a session key, or none where it no longer counts."""
+def from_session_key(session: Session, key: str, *, latin: bool = False) -> Principal | None:
+    """The person behind a session key, named in Latin letters where asked; none where the key no longer counts."""
     try:
         person_text, stamp_text = key.split(":")
         person_id, stamp = UUID(person_text), UUID(stamp_text)
@@ -168,7 +168,7 @@ def from_session_key(session: Session, key: str) -> Principal | None:
     return Principal(
         caller=Caller.PERSON,
         id=str(person.id),
-        name=person.name,
+        name=(person.name_latin if latin else "") or person.name,
         roles=roles_of(session, person.id),
         organisation=person.organisation,
     )

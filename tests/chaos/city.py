@@ -27,7 +27,7 @@ from app import migrate
 from app.demo.cities import environment_of
 from app.demo.visitor import HttpVisitor, Lost
 from app.kernel import city, clock, ids
-from app.kernel.db import Database, Right
+from app.kernel.db import CLOCK_AHEAD, Database, Right
 from app.kernel.sealing import equip, sealer_from
 from app.kernel.settings import Settings
 from card import ledger, purchases
@@ -43,6 +43,7 @@ LOADS = ("north", "south")
 PASSWORD = "one-card-many-places"
 PATIENCE_SECONDS = 180  # on a machine that does other things as well
 CLOCK_STEPS = (-90.0, -2.0, 0.0, 2.0, 90.0)
+JUMP_SECONDS = 400 * 86_400.0
 Say = Callable[[str], None]
 
 
@@ -146,21 +147,22 @@ class City:
 
     def strike(self, strike: Strike) -> str:
         """Let a fault happen; what it hit."""
+        at_once = {
+            Fault.KILL_WEB: self.web.kill,
+            Fault.KILL_WORKER: self.worker.kill,
+            Fault.KILL_POSTGRES: self.postgres.kill,
+            Fault.CUT_CONNECTIONS: self.postgres.cut_connections,
+        }
+        if strike.fault in at_once:
+            at_once[strike.fault]()
+            return ""
         match strike.fault:
             case Fault.KILL_LOAD:
                 victim = self.loads[strike.choice % len(self.loads)]
                 victim.kill()
                 return victim.name
-            case Fault.KILL_WEB:
-                self.web.kill()
-            case Fault.KILL_WORKER:
-                self.worker.kill()
             case Fault.KILL_BACKEND:
                 return self.postgres.kill_one(strike.choice)
-            case Fault.KILL_POSTGRES:
-                self.postgres.kill()
-            case Fault.CUT_CONNECTIONS:
-                self.postgres.cut_connections()
             case Fault.STALL_POSTGRES:
                 with self.postgres.stalled():
                     time.sleep(1)
@@ -168,10 +170,15 @@ class City:
                 with self.postgres.full_disk():
                     time.sleep(1)
             case Fault.STEP_CLOCK:
-                seconds = CLOCK_STEPS[strike.choice % len(CLOCK_STEPS)]
-                (self.folder / "clock").write_text(str(seconds))
-                return f"{seconds:+.0f} s"
+                return self._set_the_clock(CLOCK_STEPS[strike.choice % len(CLOCK_STEPS)])
+            case Fault.JUMP_CLOCK:
+                return self._set_the_clock(JUMP_SECONDS)
         return ""
+
+    def _set_the_clock(self, wrong_seconds: float) -> str:
+        """Let every process of the city's, but the database, have a clock that is wrong by so much."""
+        (self.folder / "clock").write_text(str(wrong_seconds))
+        return f"{wrong_seconds:+.0f} s"
 
     def answered(self) -> dict[Work, dict[int, tuple[str, ...]]]:
         """What the loads were answered."""
@@ -214,6 +221,33 @@ class City:
             return [f"{unsealed} batches were not sealed within {within_seconds:.0f} seconds"]
         with self.database.transaction() as session:
             return [f"{found.kind.value} {found.subject}" for found in ledger.check_proofs(session)]
+
+    def clocks(self, *, jumped: bool, within_seconds: float = 60) -> list[str]:
+        """What a wrong clock did to the books, and whether somebody was told of it; any other alarm is a false one."""
+        wrong = []
+        with self.database.transaction() as session:
+            late = session.execute(
+                text("SELECT count(*) FROM card.ledger_batch WHERE posted_at > clock_timestamp() + :ahead"),
+                {"ahead": CLOCK_AHEAD},
+            ).scalar_one()
+            if late:
+                wrong.append(f"{late} batches are dated later than now")
+            soon = clock.now() + 2 * CLOCK_AHEAD
+            accounts = self.works[0].accounts
+            for account in (*accounts.purses, *accounts.operators, accounts.bank):
+                found, booked = ledger.balance_at(session, account, soon), ledger.balance(session, account).posted_minor
+                if found != booked:
+                    wrong.append(f"account {account} has {booked}, and {found} at an instant after everything")
+        kinds: set[str] = set()
+        until = time.monotonic() + within_seconds
+        while jumped and "clock" not in kinds and time.monotonic() < until:
+            self.keep()
+            time.sleep(0.2)
+            with self.database.transaction() as session:
+                kinds = set(session.scalars(text("SELECT DISTINCT kind FROM card.ledger_alarm")))
+        if jumped and "clock" not in kinds:
+            wrong.append("the clock jumped, and no alarm was raised")
+        return wrong + [f"a false alarm: {kind}" for kind in sorted(kinds - {"clock"})]
 
     def close(self) -> None:
         """End everything."""
@@ -361,8 +395,9 @@ def run(folder: Path, *, seed: int, strikes: int, say: Say) -> Result:
         running.stop_loads()
         answered = running.answered()
         proofs = running.settle()
+        clocks = running.clocks(jumped=struck[Fault.JUMP_CLOCK] > 0)
         asked = {work: max(found, default=-1) + programs.THREADS + 1 for work, found in answered.items()}
         verdict = judge(running.database, answered, asked=asked)
-        verdict.wrong.extend(stuck + proofs)
+        verdict.wrong.extend(stuck + proofs + clocks)
         running.payer.judge(verdict)
         return Result(verdict=verdict, struck=struck)

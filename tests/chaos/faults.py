@@ -18,6 +18,7 @@ class Fault(StrEnum):
     STALL_POSTGRES = "stop PostgreSQL's processes for a second"
     FULL_DISK = "fill the disk for a second"
     STEP_CLOCK = "step the clock"
+    JUMP_CLOCK = "let the clock jump more than a year ahead"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from app import cli
 from app.factory import create_app
 from app.kernel import clock
-from app.kernel.db import Database
+from app.kernel.db import Database, Right
 from app.kernel.settings import Settings
 from app.web.security import limiter
 from card import ledger
@@ -68,7 +68,7 @@ def answers(folder: Path, name: str) -> dict[int, tuple[str, ...]]:
 def load(folder: Path, name: str) -> None:
     """Post group after group through one poster and three callers until stopped; write down each answer as it comes."""
     facts, settings = Facts.read(folder), Settings.from_env()
-    database = Database(settings.database_application_url or settings.database_url, pool_size=THREADS + 2)
+    database = Database.of(settings, Right.APPLICATION)
     accounts = Accounts.of(json.loads((folder / "accounts.json").read_text()))
     work = Work(seed=facts.seed, name=name, begins=facts.begins, accounts=accounts)
     poster = ledger.Poster(database)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select
@@ -13,9 +13,10 @@ from sqlalchemy.orm import Session
 
 from app.kernel import ids
 from app.kernel.db import Database
-from card import ledger
+from card import ledger, purchases
 from card.ledger import Hold, Transfer, TransferCode
 from card.ledger.models import HoldRow
+from card.purchases import BillState, MerchantKind
 from tests import engines
 from tests.chaos import asking
 from tests.chaos.verdict import judge
@@ -174,4 +175,53 @@ def test_holds_and_reversals_survive_a_cut_at_every_message(
             after = ledger.balance(session, purse)
         assert (before.posted_minor - after.posted_minor, after.held_minor - before.held_minor) == (7, 0), at
     with straight.transaction() as session:
+        assert ledger.check_books(session).right
+
+
+def present(straight: Database, holder_id: UUID, reference: str) -> UUID:
+    """A bill over 7 fen."""
+    with straight.transaction() as session:
+        tea = {"en": "Tea", "zh_Hans_CN": "茶"}
+        purchases.open_merchant(session, merchant_id="tea", name=tea, kind=MerchantKind.SHOP, now=NOW)
+        return purchases.present(
+            session, merchant_id="tea", reference=reference, description=tea, amount_minor=7, holder_id=holder_id, now=NOW
+        )
+
+
+def buy(database: Database, bill_id: UUID, holder_id: UUID) -> None:
+    """Pay until it is known that it is paid."""
+    while True:
+        try:
+            purchases.pay(database, bill_id=bill_id, holder_id=holder_id, by="person:wire", now=NOW)
+        except (ledger.OutcomeUnknown, *asking.AWAY):
+            continue
+        return
+
+
+@pytest.mark.parametrize("cut", list(Cut))
+def test_a_purchase_survives_a_cut_at_every_message(
+    tmp_path_factory: pytest.TempPathFactory, upstream: Path, straight: Database, cut: Cut
+) -> None:
+    folder, holder_id = tmp_path_factory.mktemp("line"), uuid4()
+    with straight.transaction() as session:
+        bank = ledger.open_account(session, ledger.chart.bank(), now=NOW)
+        purse = ledger.open_account(session, ledger.chart.purse(holder_id), now=NOW)
+        facts = {"amount_minor": 10_000, "code": TransferCode.OPENING, "event_at": NOW, "reference": "purchase"}
+        ledger.post_all(session, [Transfer(id=uuid4(), debit=bank, credit=purse, **facts)], now=NOW)
+    first = present(straight, holder_id, f"{cut}-{holder_id}")
+    whole = messages_of(folder, upstream, straight, lambda database: buy(database, first, holder_id))
+    bills = [first]
+    for at in range(1 + list(Cut).index(cut), whole + 1, 2 * STEP if cut is Cut.KILL else STEP):
+        bills.append(present(straight, holder_id, f"{cut}-{at}-{holder_id}"))
+        line = Line(upstream, folder, at=at, cut=cut)
+        with line.listening():
+            database = through(line, straight)
+            buy(database, bills[-1], holder_id)
+            database.close()
+        assert line.happened, at
+    with straight.transaction() as session:
+        for bill_id in bills:
+            assert purchases.bill(session, bill_id).state is BillState.PAID
+            assert len(ledger.transfers_by_reference(session, f"bill:{bill_id}")) == 1
+        assert ledger.balance(session, purse).posted_minor == 10_000 - 7 * len(bills)
         assert ledger.check_books(session).right

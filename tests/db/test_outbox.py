@@ -37,3 +37,15 @@ def test_an_event_is_delivered_once_and_a_failure_is_tried_again(database: Datab
     assert outbox.deliver_one(database, handlers, couriers, now=later)
     assert not outbox.deliver_one(database, handlers, couriers, now=later + timedelta(hours=1))
     assert seen == [{"n": 1}]
+
+
+def test_an_event_written_by_a_clock_that_was_a_year_ahead_does_not_wait_a_year(database: Database) -> None:
+    seen: list[Json] = []
+    now = clock.now()
+    with database.transaction() as session:
+        outbox.emit(session, "thing.happened", {"n": 1}, at=now + timedelta(days=365))
+        outbox.emit(session, "thing.happened", {"n": 2}, at=now + timedelta(minutes=20))
+    handlers = {"thing.happened": lambda _, payload: seen.append(payload)}
+    assert outbox.deliver_one(database, handlers, {}, now=now)
+    assert not outbox.deliver_one(database, handlers, {}, now=now), "what was tried in vain waits at most half an hour"
+    assert seen == [{"n": 1}]

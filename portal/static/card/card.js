@@ -22,7 +22,7 @@ function explain () {
   const left = goodUntil - Date.now()
   box.classList.add('card-code--offline')
   box.classList.toggle('card-code--stale', left <= 0)
-  const time = new Date(goodUntil).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit', second: '2-digit' })
+  const time = new Date(goodUntil).toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit', second: '2-digit', timeZone: 'Asia/Shanghai' })
   say.textContent = left > 0 ? box.dataset.offline.replace('{time}', time) : box.dataset.stale
 }
 

@@ -165,7 +165,7 @@ async function show () {
   if (document.hidden) return
   draw(await makeCode(card), encode)
   page.querySelector('[data-number]').textContent = `${card.number.slice(0, 4)} ···· ${card.number.slice(-4)}`
-  const until = new Date(card.goodUntil).toLocaleDateString(language, { year: 'numeric', month: 'long', day: 'numeric' })
+  const until = new Date(card.goodUntil).toLocaleDateString(language, { year: 'numeric', month: 'long', day: 'numeric', timeZone: 'Asia/Shanghai' })
   page.querySelector('[data-until]').textContent = page.dataset.until.replace('{date}', until)
   const ring = page.querySelector('.card-ring')
   ring.classList.remove('card-ring--runs')

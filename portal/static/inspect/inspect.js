@@ -9,7 +9,7 @@ const AGAIN_MS = 4000 // the same code within this is the same look
 const STALE_MS = 3_600_000
 const POLL_MS = 300_000
 
-const clockTime = at => new Date(at).toLocaleTimeString(tag, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' })
+const clockTime = at => new Date(at).toLocaleTimeString(tag, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23', timeZone: 'Asia/Shanghai' })
 const civilDay = at => new Date(at).toLocaleDateString(tag, { year: 'numeric', month: 'short', day: 'numeric', timeZone: 'UTC' })
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name])
 
@@ -46,7 +46,7 @@ function tellLists () {
   state.dataset.state = !bundle || age > bundle.notAfter - bundle.madeAt ? 'ended' : age > STALE_MS ? 'stale' : 'fresh'
   const denied = bundle ? [...bundle.deny.values()].reduce((sum, list) => sum + list.size, 0) : 0
   const text = !bundle ? words.noLists : fill(state.dataset.state === 'ended' ? words.listsEnded : words.listsFrom, {
-    time: clockTime(bundle.madeAt), day: new Date(bundle.madeAt).toLocaleDateString(tag, { month: 'short', day: 'numeric' }), count: denied.toLocaleString(tag)
+    time: clockTime(bundle.madeAt), day: new Date(bundle.madeAt).toLocaleDateString(tag, { month: 'short', day: 'numeric', timeZone: 'Asia/Shanghai' }), count: denied.toLocaleString(tag)
   })
   state.querySelector('[data-text]').textContent = text
   part('offline').hidden = navigator.onLine

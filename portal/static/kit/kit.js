@@ -54,3 +54,37 @@ const present = document.querySelector('.city-line__stop--here')
 if (present && present.parentElement.scrollWidth > present.parentElement.clientWidth) {
   present.parentElement.scrollLeft = present.offsetLeft - (present.parentElement.clientWidth - present.offsetWidth) / 2
 }
+
+// A table that does not fit on a phone becomes a block for each row, every cell under the name of its column.
+const phone = matchMedia('(max-width: 40em)')
+const ROLES = { TABLE: 'table', THEAD: 'rowgroup', TBODY: 'rowgroup', TFOOT: 'rowgroup', TR: 'row', TD: 'cell' }
+const COLUMNS_MAX = 3
+
+function label (table) {
+  const names = [...table.tHead?.rows[0]?.cells ?? []].map(cell => cell.textContent.trim())
+  for (const part of [table, ...table.querySelectorAll('thead, tbody, tfoot, tr, td, th')]) {
+    // a browser may forget what a table is once its parts are laid out as blocks
+    part.setAttribute('role', part.tagName === 'TH' ? (part.scope === 'row' ? 'rowheader' : 'columnheader') : ROLES[part.tagName])
+  }
+  for (const row of table.querySelectorAll('tbody tr, tfoot tr')) {
+    [...row.cells].forEach((cell, at) => {
+      if (at > 0 && names[at] && row.cells.length === names.length && cell.textContent.trim()) cell.dataset.label = names[at]
+    })
+  }
+}
+
+function fit (table) {
+  table.classList.remove('city-stack')
+  const wrap = table.closest('.city-table-wrap')
+  if (!phone.matches || !table.tHead) return
+  const columns = table.tHead.rows[0].cells.length
+  if (columns <= COLUMNS_MAX && table.scrollWidth <= wrap.clientWidth) return
+  label(table)
+  table.classList.add('city-stack')
+  wrap.removeAttribute('tabindex') // nothing scrolls sideways any more
+}
+
+const tables = [...document.querySelectorAll('.city-table-wrap > .city-table')]
+tables.forEach(fit)
+phone.addEventListener('change', () => tables.forEach(fit))
+document.addEventListener('city:rows', event => { if (event.target.classList.contains('city-stack')) label(event.target) })

@@ -4,20 +4,26 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Never
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.kernel import ids
+from app.kernel import audit, ids
+from app.kernel.audit import AuditEntry
 from app.kernel.db import Database
+from app.kernel.errors import IllegalMove
 from card import ledger
-from card.ledger import AccountId, Poster, Transfer, TransferCode, chart, posting
+from card.ledger import AccountId, Poster, Transfer, TransferCode, chart, posting, queries
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
@@ -87,6 +93,119 @@ def test_one_callers_broken_transfer_stays_its_own(database: Database, places: t
         assert before.result()[0].status.value == after.result()[0].status.value == "posted"
         assert wrong.exception() is not None
     poster.close()
+
+
+def beside(session: Session, subject: str) -> None:
+    """What a caller writes beside its transfers; the one called ``bad`` raises."""
+    audit.record(session, actor="system", action="test.post", subject=subject, at=NOW)
+    if subject == "bad":
+        raise IllegalMove(subject, state="bad")
+
+
+def written(session: Session) -> list[str]:
+    return sorted(session.scalars(select(AuditEntry.subject).where(AuditEntry.action == "test.post")))
+
+
+@contextmanager
+def held_up(database: Database, poster: Poster, places: tuple[AccountId, AccountId]) -> Iterator[None]:
+    """The purse's balance is locked by somebody else, and a first post waits for it: whatever comes meanwhile is one batch."""
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction() as session:
+            queries.lock_positions(session, [places[0]])
+            first = pool.submit(poster.post, [fare(places, 1, "first")], timeout_seconds=60)
+            while not session.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                time.sleep(0.01)
+            yield
+        first.result()
+
+
+def gathered(poster: Poster, count: int) -> None:
+    """Wait until so many groups wait."""
+    while poster._queue.qsize() < count:
+        time.sleep(0.01)
+
+
+def test_what_a_caller_writes_beside_its_transfers_is_in_the_same_commit(
+    database: Database, places: tuple[AccountId, AccountId], poster: Poster
+) -> None:
+    names = [str(number) for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        with held_up(database, poster, places):
+            posts = [
+                pool.submit(poster.post, [fare(places, 5, name)], then=partial(beside, subject=name), timeout_seconds=60)
+                for name in names
+            ]
+            gathered(poster, len(names))
+        assert [post.result()[0].status.value for post in posts] == ["posted"] * len(names)
+    with database.transaction() as session:
+        assert written(session) == names
+        assert {ledger.booking(session, fare(places, 5, name).id).batch_no for name in names} == {
+            ledger.booking(session, fare(places, 5, "0").id).batch_no
+        }, "they share a batch"
+        assert ledger.check_books(session).findings == []
+
+
+def test_one_whose_own_rows_fail_loses_its_transfers_and_hurts_nobody(
+    database: Database, places: tuple[AccountId, AccountId], poster: Poster
+) -> None:
+    names = ["a", "b", "bad", "c", "dear"]
+    with ThreadPoolExecutor(5) as pool:
+        with held_up(database, poster, places):
+            posts = {
+                name: pool.submit(
+                    poster.post,
+                    [fare(places, 5000 if name == "dear" else 5, name)],
+                    then=partial(beside, subject=name),
+                    timeout_seconds=60,
+                )
+                for name in names
+            }
+            gathered(poster, len(names))
+        for name in ("a", "b", "c"):
+            assert posts[name].result()[0].status.value == "posted"
+        assert posts["dear"].result()[0].code == "insufficient-funds"
+        with pytest.raises(IllegalMove):
+            posts["bad"].result()
+    with database.transaction() as session:
+        assert written(session) == ["a", "b", "c"]
+        assert ledger.balance(session, places[0]).posted_minor == 1000 - 1 - 15
+        assert told(session, fare(places, 5, "bad").id) == "unknown-transfer"
+        assert ledger.check_books(session).findings == []
+
+
+@pytest.mark.parametrize(("remember", "again"), [(True, "insufficient-funds"), (False, "")])
+def test_nothing_is_written_beside_a_refusal_or_twice_beside_a_repeat(
+    database: Database, places: tuple[AccountId, AccountId], poster: Poster, remember: bool, again: str
+) -> None:
+    dear = fare(places, 1001, "dear")
+
+    def ask() -> ledger.Outcome:
+        return poster.post([dear], then=partial(beside, subject="dear"), remember=remember)[0]
+
+    assert ask().code == "insufficient-funds"
+    with database.transaction() as session:
+        assert written(session) == []
+        bank = ledger.account_id(session, chart.bank())
+        ledger.post_all(session, [fare((bank, places[0]), 1, "more")], now=NOW)
+    assert ask().code == again, "a refusal that is not remembered may be tried again"
+    assert ask().code == again
+    with database.transaction() as session:
+        assert written(session) == ([] if again else ["dear"])
+        assert ledger.balance(session, places[0]).posted_minor == (1001 if again else 0)
+
+
+def test_a_process_has_one_poster_for_its_database_and_it_ends_with_it(
+    database_url: str, places: tuple[AccountId, AccountId]
+) -> None:
+    own = Database(database_url, pool_size=2)
+    with ThreadPoolExecutor(8) as pool:
+        (poster,) = set(pool.map(ledger.poster_of, [own] * 8))
+    poster.post([fare(places, 1, "x")])
+    thread = poster._thread
+    assert thread is not None
+    assert thread.is_alive()
+    own.close()
+    assert not thread.is_alive()
 
 
 def test_a_full_queue_turns_callers_away_and_a_late_answer_can_be_asked_for(

@@ -98,6 +98,10 @@ def test_a_session_key_dies_with_its_stamp(database: Database) -> None:
         found = people.from_session_key(session, key)
         assert found is not None
         assert found.person_id == person_id
+        assert found.name == "演示·林小满"
+        latin = people.from_session_key(session, key, latin=True)
+        assert latin is not None
+        assert latin.name == "Demo Lin Xiaoman"
         for wrong in ("", "x:y", f"{person_id}:{person_id}", key + ":1"):
             assert people.from_session_key(session, wrong) is None
 

@@ -55,64 +55,150 @@ def balances(session: Session, holder_id: UUID) -> tuple[int, int]:
     )
 
 
-def test_a_bill_is_paid_once_and_refunded_up_to_what_was_paid(session: Session) -> None:
+def pay(database: Database, bill_id: UUID, holder_id: UUID, *, now: datetime = NOW) -> None:
+    purchases.pay(database, bill_id=bill_id, holder_id=holder_id, by="person:x", now=now)
+
+
+def test_a_bill_is_paid_once_and_refunded_up_to_what_was_paid(database: Database) -> None:
     holder_id, refund_id = uuid4(), uuid4()
-    filled(session, holder_id)
-    bill_id = bill(session, holder_id)
-    assert bill(session, holder_id) == bill_id, "the merchant's reference is the same bill"
-    for _ in range(2):
-        purchases.pay(session, bill_id=bill_id, holder_id=holder_id, by="person:x", now=NOW)
-    assert balances(session, holder_id) == (3_460, 6_540)
-    for _ in range(2):
-        purchases.refund(session, bill_id=bill_id, refund_id=refund_id, amount_minor=540, by="client:water", now=NOW)
-    assert balances(session, holder_id) == (4_000, 6_000)
-    assert purchases.bill(session, bill_id).refunded_minor == 540
-    with pytest.raises(ledger.ReversalExceedsOriginal):
-        purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), amount_minor=6_001, by="client:water", now=NOW)
-    purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), by="client:water", now=NOW)
-    assert balances(session, holder_id) == (10_000, 0)
-    assert purchases.bill(session, bill_id).state is purchases.BillState.REFUNDED
+    with database.transaction() as session:
+        filled(session, holder_id)
+        bill_id = bill(session, holder_id)
+        assert bill(session, holder_id) == bill_id, "the merchant's reference is the same bill"
+    for minutes in range(2):
+        pay(database, bill_id, holder_id, now=NOW + timedelta(minutes=minutes))
+    with database.transaction() as session:
+        assert balances(session, holder_id) == (3_460, 6_540)
+        for _ in range(2):
+            purchases.refund(session, bill_id=bill_id, refund_id=refund_id, amount_minor=540, by="client:water", now=NOW)
+        assert balances(session, holder_id) == (4_000, 6_000)
+        assert purchases.bill(session, bill_id).refunded_minor == 540
+        with pytest.raises(ledger.ReversalExceedsOriginal):
+            purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), amount_minor=6_001, by="client:water", now=NOW)
+        purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), by="client:water", now=NOW)
+        assert balances(session, holder_id) == (10_000, 0)
+        assert purchases.bill(session, bill_id).state is purchases.BillState.REFUNDED
 
 
 @pytest.mark.parametrize(("on_card", "paid"), [(6_540, True), (6_539, False)])
-def test_a_purse_pays_a_bill_up_to_its_balance(session: Session, on_card: int, paid: bool) -> None:
+def test_a_purse_pays_a_bill_up_to_its_balance(database: Database, on_card: int, paid: bool) -> None:
     holder_id = uuid4()
-    filled(session, holder_id, on_card)
-    bill_id = bill(session, holder_id)
+    with database.transaction() as session:
+        filled(session, holder_id, on_card)
+        bill_id = bill(session, holder_id)
     if paid:
-        purchases.pay(session, bill_id=bill_id, holder_id=holder_id, by="person:x", now=NOW)
+        pay(database, bill_id, holder_id)
     else:
         with pytest.raises(ledger.InsufficientFunds):
-            purchases.pay(session, bill_id=bill_id, holder_id=holder_id, by="person:x", now=NOW)
+            pay(database, bill_id, holder_id)
+        with database.transaction() as session:
+            filled(session, holder_id, 1)
+        pay(database, bill_id, holder_id)  # the refusal was not for ever
+    with database.transaction() as session:
+        assert balances(session, holder_id) == (0, 6_540)
+        assert ledger.check_books(session).findings == []
 
 
-def test_what_cannot_be_paid_or_refunded_is_refused(session: Session) -> None:
+def test_earmarked_money_pays_first_and_what_is_gone_meanwhile_is_drafted_anew(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder_id, purse_id = uuid4(), uuid4()
+    with database.transaction() as session:
+        filled(session, holder_id)
+        bill_id = bill(session, holder_id)
+        ledger.grant_purse(
+            session,
+            purse_id=purse_id,
+            holder_id=holder_id,
+            name=WATER,
+            codes=[],
+            payees=["merchant"],
+            fund=ledger.chart.allowance_fund(),
+            amount_minor=3_000,
+            expires_at=NOW + timedelta(days=30),
+            now=NOW,
+        )
+    drafted = ledger.draft_payment
+    meanwhile = iter([True])
+
+    def spent_meanwhile(session: Session, **asked: object) -> list[ledger.Transfer]:
+        """Between the draft and its booking 1,000 fen of the grant are paid elsewhere, once."""
+        found = drafted(session, **asked)  # type: ignore[arg-type]
+        if next(meanwhile, False):
+            with database.transaction() as other:
+                ledger.pay(
+                    other,
+                    payment_id=uuid4(),
+                    holder_id=holder_id,
+                    payee=ledger.chart.merchant("water"),
+                    amount_minor=1_000,
+                    code=ledger.TransferCode.PURCHASE,
+                    event_at=NOW,
+                    now=NOW,
+                )
+        return found
+
+    monkeypatch.setattr(ledger, "draft_payment", spent_meanwhile)
+    pay(database, bill_id, holder_id)
+    with database.transaction() as session:
+        (parts,) = [[part.amount_minor for part in ledger.transfers_by_reference(session, f"bill:{bill_id}")]]
+        assert parts == [2_000, 4_540], "what is left of the grant, then the holder's own"
+        assert balances(session, holder_id) == (5_460, 7_540)
+        assert ledger.check_books(session).findings == []
+
+
+def test_what_cannot_be_paid_or_refunded_is_refused(database: Database) -> None:
     holder_id = uuid4()
-    filled(session, holder_id)
-    bill_id = bill(session, holder_id)
-    with pytest.raises(IllegalMove):
-        purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), by="client:water", now=NOW)
+    with database.transaction() as session:
+        filled(session, holder_id)
+        bill_id = bill(session, holder_id)
+        with pytest.raises(IllegalMove):
+            purchases.refund(session, bill_id=bill_id, refund_id=uuid4(), by="client:water", now=NOW)
+        with pytest.raises(purchases.BillChanged):
+            bill(session, holder_id, 6_541)
+        with pytest.raises(Invalid):
+            bill(session, holder_id, 0, reference="2026-12")
     with pytest.raises(purchases.NoSuchBill):
-        purchases.pay(session, bill_id=bill_id, holder_id=uuid4(), by="person:y", now=NOW)
-    with pytest.raises(purchases.BillChanged):
-        bill(session, holder_id, 6_541)
-    with pytest.raises(Invalid):
-        bill(session, holder_id, 0, reference="2026-12")
-    purchases.cancel(session, bill_id=bill_id, by="client:water", now=NOW)
+        pay(database, bill_id, uuid4())
+    with pytest.raises(purchases.NoSuchBill):
+        pay(database, uuid4(), holder_id)
+    with database.transaction() as session:
+        purchases.cancel(session, bill_id=bill_id, by="client:water", now=NOW)
     with pytest.raises(IllegalMove):
-        purchases.pay(session, bill_id=bill_id, holder_id=holder_id, by="person:x", now=NOW)
+        pay(database, bill_id, holder_id)
 
 
-def test_a_shops_code_is_paid_by_whoever_scans_it_in_time(session: Session) -> None:
+def test_a_bill_that_is_taken_back_while_it_is_paid_moves_nothing(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     holder_id = uuid4()
-    filled(session, holder_id)
-    late = bill(session, None, reference="till-1", due_on=None, expires_at=NOW)
+    with database.transaction() as session:
+        filled(session, holder_id)
+        bill_id = bill(session, holder_id)
+    drafted = ledger.draft_payment
+
+    def taken_back(session: Session, **asked: object) -> list[ledger.Transfer]:
+        with database.transaction() as other:
+            purchases.cancel(other, bill_id=bill_id, by="client:water", now=NOW)
+        return drafted(session, **asked)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ledger, "draft_payment", taken_back)
+    with pytest.raises(IllegalMove):
+        pay(database, bill_id, holder_id)
+    with database.transaction() as session:
+        assert balances(session, holder_id) == (10_000, 0)
+        assert purchases.bill(session, bill_id).state is purchases.BillState.CANCELLED
+
+
+def test_a_shops_code_is_paid_by_whoever_scans_it_in_time(database: Database) -> None:
+    holder_id = uuid4()
+    with database.transaction() as session:
+        filled(session, holder_id)
+        late = bill(session, None, reference="till-1", due_on=None, expires_at=NOW)
+        code = bill(session, None, reference="till-2", due_on=None, expires_at=NOW + timedelta(minutes=5))
     with pytest.raises(purchases.BillExpired):
-        purchases.pay(session, bill_id=late, holder_id=holder_id, by="person:x", now=NOW)
-    code = bill(session, None, reference="till-2", due_on=None, expires_at=NOW + timedelta(minutes=5))
-    purchases.pay(session, bill_id=code, holder_id=holder_id, by="person:x", now=NOW)
+        pay(database, late, holder_id)
+    pay(database, code, holder_id)
     with pytest.raises(purchases.NoSuchBill):
-        purchases.pay(session, bill_id=code, holder_id=uuid4(), by="person:y", now=NOW)
+        pay(database, code, uuid4())
 
 
 def test_a_resident_pays_on_the_page_and_sees_only_their_own(client: FlaskClient, database: Database) -> None:

@@ -2,11 +2,13 @@
 
 import io
 import re
+from datetime import date
 from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
+from app.kernel import clock
 from app.kernel.db import Database
 from app.web.auth import Role
 from card import transit
@@ -55,6 +57,7 @@ def test_a_draft_is_edited_compared_and_tried(
     assert page.status_code == 200
     parse(page.text)
     form = cells(page.text)
+    assert date.fromisoformat(form["tariffs.txt:0:effective_from"]) > clock.now().date()
     form |= {"distance_bands.txt:0:step_amount": "3.00", "note": "one yuan more"}
     saved = client.post(f"{draft}/edit", data=form)
     assert saved.status_code == 302, saved.text
@@ -113,7 +116,7 @@ def test_a_file_replaces_a_table_and_another_operator_sees_nothing(client: Flask
     form = cells(client.get(f"{draft}/edit{EN}").text)
     file = tmp_csv("from_stop_id,to_stop_id,amount\nnj-gulou,nj-nanjingnanzhan,3.50\n", "od_fares.txt")
     assert client.post(f"{draft}/edit", data=form | {"file": file}).status_code == 302
-    assert "nj-gulou · nj-nanjingnanzhan" in client.get(f"{draft}{EN}").text
+    assert "Gulou · Nanjing South Railway Station" in client.get(f"{draft}{EN}").text
     form = cells(client.get(f"{draft}/edit{EN}").text)
     wrong = client.post(f"{draft}/edit{EN}", data=form | {"file": tmp_csv("a\n1\n", "stops.txt")})
     assert "Only files that say something about fares" in wrong.text

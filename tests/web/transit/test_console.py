@@ -1,19 +1,25 @@
 """Every page of the console shows an operator its own and nothing of another; the desk decides copied codes and debts."""
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
+import pypdfium2
 import pytest
 import time_machine
 from flask.testing import FlaskClient
+from pyiso20022.camt.camt_053_001_08 import Document
 from sqlalchemy import select
+from xsdata.formats.dataclass.parsers import XmlParser
 
 from app.kernel import clock
 from app.kernel.db import Database
 from app.web.auth import Role
-from card import credentials, transit
+from card import credentials, ledger, transit
 from card.transit.models import Enrolment, TapAlarm
 from tests.gates import Gate, books_are_right, gate, import_feed, phone, purse, some_rides
 from tests.signing_in import resident, sign_in_as
@@ -108,7 +114,8 @@ def test_alarms_stand_until_mended_and_are_noted_once(client: FlaskClient, datab
     two_operators(database)
     operator(client, database, "nj-bus")
     page = client.get(f"/operator/alarms{EN}").text
-    for text in ("Records are missing", "lacks 1–7", "The clock is off", "A code was shown twice", "Copied codes to decide"):
+    standing = ("Records are missing", "lacks records 1–7", "The clock is off")
+    for text in (*standing, "A code was shown twice", "Copied codes to decide"):
         assert text in page, text
     with database.transaction() as session:
         (replayed,) = session.scalars(select(TapAlarm.id).where(TapAlarm.kind == "replayed"))
@@ -138,15 +145,43 @@ def test_a_token_is_revoked_before_it_is_used(client: FlaskClient, database: Dat
     assert (answer.status_code, answer.json["code"]) == (401, "enrolment-refused")
 
 
-def test_the_statement_as_camt_leads_from_one_balance_to_the_next(client: FlaskClient, database: Database) -> None:
-    two_operators(database)
+def test_page_table_bank_file_and_paper_of_a_day_say_what_the_ledger_says(client: FlaskClient, database: Database) -> None:
+    some_rides(database, resident(database))
+    with database.transaction() as session:
+        account = ledger.account_id(session, ledger.chart.operator("nj-metro"))
+        booked = ledger.balance(session, account).posted_minor
+    assert booked > 0
     operator(client, database, "nj-metro")
-    answer = client.get("/operator/statement.xml")
-    assert answer.content_type.startswith("application/xml")
-    amounts = re.findall(r"<Ntry>.*?<Amt Ccy=\"CNY\">([\d.]+)</Amt><CdtDbtInd>(CRDT|DBIT)", answer.text)
-    total = sum(float(amount) * (1 if side == "CRDT" else -1) for amount, side in amounts)
-    assert (round(total, 2), "OPBD" in answer.text, "CLBD" in answer.text) == (10.0, True, True)
-    assert "purse:" not in answer.text, "whose purse it was is not the operator's to know"
+    page = client.get(f"/operator/statement{EN}").text
+    assert f"The ledger booked the same sum: ¥{booked / 100:.2f}." in page
+    rows = list(csv.DictReader(io.StringIO(client.get("/operator/statement.csv").text.removeprefix("\ufeff"))))
+    assert (rows[-1]["transfer_id"], rows[-1]["amount"], rows[-1]["liability"]) == ("total", *[f"{booked / 100:.2f}"] * 2)
+    assert sum(Decimal(row["amount"]) for row in rows[:-1]) * 100 == booked
+    camt = client.get("/operator/statement.xml")
+    assert camt.content_type.startswith("application/xml")
+    (statement,) = XmlParser().from_bytes(camt.data, Document).bk_to_cstmr_stmt.stmt
+    signs = {"CRDT": 1, "DBIT": -1}
+    assert sum(entry.amt.value * signs[entry.cdt_dbt_ind.value] for entry in statement.ntry) * 100 == booked
+    assert [balance.amt.value * 100 for balance in statement.bal] == [0, booked]
+    assert "purse:" not in camt.text, "whose purse it was is not the operator's to know"
+    paper = client.get("/operator/statement.pdf", buffered=True)
+    assert (paper.content_type, paper.headers["Content-Disposition"].endswith('.pdf"')) == ("application/pdf", True)
+    text = pypdfium2.PdfDocument(paper.data)[0].get_textpage().get_text_bounded()
+    assert f"¥{booked / 100:.2f}" in text
+    assert "演示·南京地铁" in text
+
+
+def test_journeys_go_on_behind_the_last_one_shown(client: FlaskClient, database: Database) -> None:
+    some_rides(database, resident(database))
+    with database.transaction() as session:
+        first, second = transit.journeys_of_operator(session, "nj-metro")
+    operator(client, database, "nj-metro")
+    whole = client.get(f"/operator/journeys{EN}").text
+    links = [f"/operator/journeys/{one.id}" for one in (first, second)]
+    assert [link in whole for link in links] == [True, True]
+    rest = client.get("/operator/journeys", query_string={"before": f"{first.started_at.isoformat()} {first.id}"}).text
+    assert [link in rest for link in links] == [False, True]
+    assert client.get("/operator/journeys?before=x").status_code == 200
 
 
 def test_revenue_by_product_names_the_rule_that_decided(client: FlaskClient, database: Database) -> None:

@@ -1,6 +1,7 @@
 """A terminal over HTTP: enrols once, proves every request, fetches its bundle, uploads taps."""
 
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -9,11 +10,14 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from app.factory import create_app
 from app.kernel import clock
 from app.kernel.db import Database
+from app.web.security import limiter
 from card import credentials, ledger, transit
 from card.credentials import DenyList, Receipt
 from card.transit.models import PartnerDenyList, TerminalRow
+from tests.conftest import make_settings
 from tests.gates import Gate, gate, import_feed, minutes, phone, purse
 
 
@@ -232,3 +236,42 @@ def test_a_gate_that_is_online_asks_first_and_its_tap_gives_the_hold_back(client
     proof = credentials.prove(where.key, terminal_id=where.terminal_id, method="POST", path=path, body=body, at=now)
     answer = client.post(path, data=body, headers={"Authorization": proof}, content_type="application/cbor")
     assert answer.status_code == 401, "a terminal that was remembered and then revoked"
+
+
+@pytest.mark.parametrize(("changes", "allowed"), [({}, 30), ({"enrolments_per_minute": 3}, 3)])
+def test_an_address_enrols_so_many_terminals_a_minute_and_no_more(
+    database: Database, database_url: str, tmp_path: Path, changes: dict[str, int], allowed: int
+) -> None:
+    app = create_app(make_settings(database_url, tmp_path, **changes), database=database)
+    client = app.test_client()
+    limiter.enabled = True
+    try:
+        answers = [
+            client.post("/api/transit/terminals/enrol", json={"token": "never-given-out", "public_key": "AAAA"})
+            for _ in range(allowed + 1)
+        ]
+        other = client.post(
+            "/api/transit/terminals/enrol",
+            json={"token": "never-given-out", "public_key": "AAAA"},
+            environ_base={"REMOTE_ADDR": "192.0.2.7"},
+        )
+    finally:
+        limiter.enabled = False
+        limiter.reset()
+    assert [one.status_code for one in answers] == [401] * allowed + [429]
+    assert (answers[-1].json["code"], other.status_code) == ("too-many-requests", 401)
+
+
+def test_the_gates_of_a_station_that_share_an_address_renew_each_by_its_own_count(
+    client: FlaskClient, database: Database
+) -> None:
+    gates = [enrol(client, database, stop=stop)[0] for stop in ("nj-gulou", "nj-nanjingnanzhan")]
+    limiter.enabled = True
+    try:
+        codes = [
+            [call(client, one, "POST", "/api/transit/terminals/renew", b"x").status_code for _ in range(11)] for one in gates
+        ]
+    finally:
+        limiter.enabled = False
+        limiter.reset()
+    assert [[code == 429 for code in one] for one in codes] == [[False] * 10 + [True]] * 2

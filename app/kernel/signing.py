@@ -9,16 +9,26 @@ import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import OKPKey
+from joserfc.jws import JWSRegistry
 
 from app.kernel import sm2
 from app.kernel.db import Json
 from app.kernel.errors import Unauthenticated, msg
+
+PAYLOAD_BYTES_MAX: Final = 2**20  # a clearing manifest with all its 4,096 buckets has 0.3 MB; the library would stop at 0.1
+
+
+def _registry() -> JWSRegistry:
+    found = JWSRegistry(algorithms=["Ed25519"])
+    found.max_payload_length = PAYLOAD_BYTES_MAX
+    return found
 
 
 class BadSignature(Unauthenticated):
@@ -162,13 +172,13 @@ def sign_jws(key: Key, payload: Json, *, typ: str) -> str:
 def read_jws(token: str, keys: dict[str, Ed25519PublicKey], *, typ: str) -> Json:
     """The payload of a compact JWS made by one of ``keys`` (by ``kid``) with exactly this ``typ``."""
     try:
-        header = jws.extract_compact(token.encode()).headers()
+        header = jws.extract_compact(token.encode(), registry=_registry()).headers()
         public = keys.get(str(header.get("kid")))
         if public is None:
             raise BadSignature(f"unknown key {header.get('kid')!r}")
         if header.get("typ") != typ:
             raise BadSignature(f"typ is {header.get('typ')!r}, not {typ!r}")
-        verified = jws.deserialize_compact(token, OKPKey.import_key(public_jwk(public)), algorithms=["Ed25519"])
+        verified = jws.deserialize_compact(token, OKPKey.import_key(public_jwk(public)), registry=_registry())
         document = json.loads(verified.payload)
     except (JoseError, ValueError, KeyError) as error:
         raise BadSignature(str(error)) from error

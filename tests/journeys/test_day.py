@@ -1,68 +1,29 @@
 """The day in two cities, as ``make run`` starts them, in a real browser: pictures kept, every page looked at by axe."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 
-from app.demo.cities import NANJING, STRIPE_OFFSET, Place
+from app.demo.cities import Place
 from app.demo.day import Cast, Diary, play
 from app.demo.visitor import BrowserVisitor, Visitor
 from tests.journeys.conftest import SIZES, assert_accessible
+from tests.places import AGAIN, demonstration
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "artifacts" / "day"
-START_SECONDS = 180
-
-
-def free_base() -> int:
-    """A port base whose four ports nobody holds."""
-    for base in range(21_000, 29_000, 500):
-        with socket.socket() as one, socket.socket() as two, socket.socket() as three, socket.socket() as four:
-            try:
-                for probe, offset in ((one, 0), (two, 1), (three, 2), (four, STRIPE_OFFSET)):
-                    probe.bind(("127.0.0.1", base + offset))
-            except OSError:
-                continue
-            return base
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    """The province and two cities, started as a newcomer would, stopped with Ctrl-C."""
-    place = Place(port_base=free_base(), folder=tmp_path / "var")
-    environment = {**os.environ, "PORT_BASE": str(place.port_base), "DATA_DIR": str(place.folder)}
-    log = (tmp_path / "run.log").open("w+")
-    running = subprocess.Popen([sys.executable, "-m", "app.demo"], env=environment, stdout=log, stderr=log, cwd=ROOT)
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while "Ready." not in Path(log.name).read_text():
-            assert running.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline, Path(log.name).read_text()
-            time.sleep(0.5)
-        yield place
-        running.send_signal(signal.SIGINT)
-        assert running.wait(60) == 0
-        said = Path(log.name).read_text()
-        assert "started again" not in said, said
-        assert "Stopped." in said
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(place.url(NANJING), trust_env=False)
-    finally:
-        if running.poll() is None:
-            running.kill()
-        log.close()
+    """The province and two cities, none of whose programs ended before it was told to."""
+    with demonstration(tmp_path) as (made, said):
+        yield made
+    assert AGAIN not in said.read_text(), said.read_text()
 
 
 def test_a_day_in_two_cities_ends_with_the_books_balanced(place: Place, browser: Browser, tmp_path: Path) -> None:

@@ -311,15 +311,30 @@ def questions() -> str:
     """What riders say is wrong."""
     operator_id = own_operator()
     with transaction() as session:
-        stops, _ = _places(session, operator_id)
+        stops, lines = _places(session, operator_id)
         found = transit.contests_of_operator(session, operator_id)
+        journeys = {one.id: _journey_of(session, one) for one in found}
     return render_template(
         "operator/questions.html",
         asked=[
-            (one, words.contest_state(one), words.stop_name(stops, one.claimed_stop), numbers.masked(one.card_number))
+            (
+                one,
+                words.contest_state(one),
+                words.stop_name(stops, one.claimed_stop),
+                numbers.masked(one.card_number),
+                (journey, words.title(journey, stops, lines)) if (journey := journeys[one.id]) else None,
+            )
             for one in found
         ],
     )
+
+
+def _journey_of(session: Session, asked: transit.ContestView) -> transit.JourneyView | None:
+    """The journey that a rider asks about; none where a later pricing joined it to another."""
+    try:
+        return transit.journey_by_key(session, card_number=asked.card_number, key=asked.journey_key)
+    except transit.UnknownJourney:
+        return None
 
 
 @blueprint.post("/questions/<uuid:contest_id>")

@@ -67,8 +67,10 @@ function label (table) {
     part.setAttribute('role', part.tagName === 'TH' ? (part.scope === 'row' ? 'rowheader' : 'columnheader') : ROLES[part.tagName])
   }
   for (const row of table.querySelectorAll('tbody tr, tfoot tr')) {
+    if (row.cells.length !== names.length) continue
     [...row.cells].forEach((cell, at) => {
-      if (at > 0 && names[at] && row.cells.length === names.length && cell.textContent.trim()) cell.dataset.label = names[at]
+      const field = cell.querySelector('input, select')
+      if (names[at] && (field || (at > 0 && cell.textContent.trim()))) cell.dataset.label = names[at]
     })
   }
 }
@@ -76,6 +78,7 @@ function label (table) {
 function fit (table) {
   table.classList.remove('city-stack')
   const wrap = table.closest('.city-table-wrap')
+  wrap.tabIndex = 0
   if (!phone.matches || !table.tHead) return
   const columns = table.tHead.rows[0].cells.length
   if (columns <= COLUMNS_MAX && table.scrollWidth <= wrap.clientWidth) return

@@ -29,7 +29,7 @@ from app.kernel.city import City
 from app.kernel.db import Json
 from app.kernel.errors import Conflict, msg
 from app.kernel.signing import Purpose
-from card.ledger import history, proofs, shelf, tree
+from card.ledger import history, leaves, proofs, shelf, tree
 from card.ledger.models import LedgerArchive, LedgerCheckpoint, LedgerNode
 from card.ledger.rules import Finding, FindingKind, TransferCode, batch_of, leaf_of, place_of
 from card.ledger.shelf import ArchiveUnavailable, Month, UnknownMonth, folder_of, instant
@@ -300,25 +300,20 @@ def _batches(session: Session, own: Sequence[Row[Any]], tally: _Tally, *, size: 
     return found
 
 
-BATCH: Final = """
-SELECT t.id::text, t.place, t.shard, d.key AS debit_key, c.key AS credit_key, t.amount_minor, t.code,
-  (extract(epoch FROM t.event_at) * 1000000)::bigint AS event_at, t.debit_after_minor, t.credit_after_minor, t.reference,
-  t.metadata::text, t.reverses::text
-FROM card.transfer t
-  LEFT JOIN card.account d ON d.id = t.debit AND d.shard = t.shard
-  LEFT JOIN card.account c ON c.id = t.credit AND c.shard = t.shard
+def _here_sql() -> str:
+    return f"""
+SELECT t.place, {leaves.hashed_sql(leaves.transfer_sql, tree.INTERNATIONAL)} AS leaf FROM card.transfer t
 WHERE t.place >= :first AND t.place < :after
-"""
+"""  # noqa: S608
 
 
 def _elsewhere(session: Session, batch_no: int) -> dict[int, bytes]:
     """The hashes of a batch's transfers that are in the database or in archived months already."""
-    rows = [*shelf.of_batch(session, batch_no)]
-    rows += [
-        dict(row)
-        for row in session.execute(text(BATCH), {"first": place_of(batch_no, 0), "after": place_of(batch_no + 1, 0)}).mappings()
-    ]
-    return {leaf_of(row["place"]): tree.leaf_hash(proofs.archived_data(row)) for row in rows}
+    here = session.execute(text(_here_sql()), {"first": place_of(batch_no, 0), "after": place_of(batch_no + 1, 0)})
+    archived = shelf.of_batch(session, batch_no)
+    return {leaf_of(row.place): row.leaf for row in here} | {
+        leaf_of(row["place"]): tree.leaf_hash(proofs.archived_data(row)) for row in archived
+    }
 
 
 def _nodes(session: Session, positions: Sequence[int]) -> tree.Fetch:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from app.kernel import clock
 from app.kernel.db import Database
 from app.kernel.settings import Settings
-from card.ledger import actions, alarming, checks, clocks, marks, proofs, purses, recent, rules
+from card.ledger import actions, alarming, auditing, checks, clocks, marks, proofs, purses, recent, rules
 
 MONTHS_AHEAD: Final = 4
 ALARM_DAYS: Final = 35  # so many days ahead at least the months must reach, or an alarm is logged
@@ -113,7 +113,7 @@ def check_all(database: Database, settings: Settings) -> None:
     """Prove the books and everything sealed; whatever is wrong becomes an alarm."""
     with database.transaction() as session:
         report = checks.check_books(session)
-        findings = [*report.findings, *proofs.check_proofs(session, key=proofs.checkpoint_verifier(settings))]
+        findings = [*report.findings, *auditing.check_proofs(session, key=proofs.checkpoint_verifier(settings))]
     with database.transaction() as session:
         alarming.record_check(session, report, findings, now=clock.now())
 

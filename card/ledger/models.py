@@ -270,7 +270,8 @@ class LedgerSeal(Base):
     """A batch's place in the tree. ``marks`` keeps four bytes of each transfer's hash, to name the one that was changed.
 
     ``blocks`` are the roots of its blocks of 32 transfers, so that a proof need not read the whole batch. ``records`` is the
-    root over the accounts and refusals that were sealed with it, empty where there were none.
+    root over the accounts and refusals that were sealed with it, ``record_blocks`` the roots of their blocks; empty where there
+    were none.
     """
 
     __tablename__ = "ledger_seal"
@@ -282,18 +283,26 @@ class LedgerSeal(Base):
     marks: Mapped[bytes]
     blocks: Mapped[bytes]
     records: Mapped[bytes]
+    record_blocks: Mapped[bytes]
     sealed_at: Mapped[datetime]
 
 
 class LedgerRecord(Base):
-    """An account (``account:<id>``) or a refusal (``refusal:<id>``) that was sealed, with which position, and its hash."""
+    """An account or a refusal that was sealed: with which batch, its place among what was sealed with it, its hash."""
 
     __tablename__ = "ledger_record"
-    __table_args__ = (Index("ix_ledger_record_position", "position", "leaf", unique=True), SCHEMA)
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(account, refusal) = 1", name="one"),
+        Index("uq_ledger_record_account", "account", unique=True, postgresql_where=text("account IS NOT NULL")),
+        Index("uq_ledger_record_refusal", "refusal", unique=True, postgresql_where=text("refusal IS NOT NULL")),
+        Index("ix_ledger_record_refused", "position", "leaf", postgresql_where=text("refusal IS NOT NULL")),
+        SCHEMA,
+    )
 
-    subject: Mapped[str] = mapped_column(primary_key=True)
-    position: Mapped[int] = mapped_column(BigInteger)
-    leaf: Mapped[int] = mapped_column(Integer)
+    position: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    leaf: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    account: Mapped[int | None] = mapped_column(BigInteger)
+    refusal: Mapped[UUID | None]
     hash: Mapped[bytes]
 
 

@@ -1,55 +1,48 @@
 """Sealing what was booked, and proving to anybody that it was and has not changed.
 
-The sealer runs beside posting, never in it: it takes batches that are committed, hashes their transfers, appends them to the
-tree and signs a checkpoint. From then on no byte of any of them can change without a root changing.
+The sealer runs beside posting, never in it: it takes batches that are committed, has the database hash their transfers, appends
+them to the tree and signs a checkpoint. From then on no byte of any of them can change without a root changing. ``auditing``
+looks whether one did.
 """
 
 import base64
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-import cbor2
-from sqlalchemy import Row, func, insert, or_, select, text
+import psycopg
+from psycopg.rows import namedtuple_row
+from sqlalchemy import CursorResult, Row, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.kernel import signing
-from app.kernel.db import Json
 from app.kernel.errors import Conflict, Invalid, Unavailable, msg
 from app.kernel.settings import Settings
 from app.kernel.signing import Key, Purpose, Sm2Key
-from card.ledger import notes, queries, shelf, tree
-from card.ledger.models import (
-    AccountRow,
-    ArchivedBatch,
-    LedgerBatch,
-    LedgerCheckpoint,
-    LedgerCosignature,
-    LedgerNode,
-    LedgerRecord,
-    LedgerSeal,
-    RefusedTransfer,
-)
+from card.ledger import leaves, notes, queries, shelf, tree
+from card.ledger.leaves import BatchLeaf, TransferLeaf
+from card.ledger.models import LedgerCheckpoint, LedgerCosignature, LedgerNode
 from card.ledger.notes import Checkpoint, Kind, VerifierKey
 from card.ledger.receipts import FORMAT
-from card.ledger.rules import LEAF_BITS, Finding, FindingKind, batch_of, leaf_of, place_of
-from card.ledger.tree import BadProof, Fetch, Suite
+from card.ledger.rules import LEAF_BITS, SHARD_BITS, batch_of, leaf_of, place_of
+from card.ledger.tree import HASH, BadProof, Suite
 
 LOCK: Final = 320_000_003  # one sealer at a time
-WINDOW: Final = 20_000  # batches behind the newest sealed one among which stragglers are looked for
-ACCOUNTS_WITHIN: Final = 2_000  # the same for accounts
-REFUSED_WITHIN: Final = timedelta(hours=1)  # the same for refusals
+WINDOW: Final = 2_000  # batches behind the newest sealed one among which stragglers are looked for
+ACCOUNTS_WITHIN: Final = 2_000  # the same for accounts, in each shard
+REFUSED_WITHIN: Final = timedelta(seconds=30)  # the same for refusals, before the newest sealed one
+EVERYWHERE: Final = 1 << SHARD_BITS  # windows that reach back to the first
+NEVER: Final = timedelta(days=365_000)
 STEP: Final = 500  # batches a transaction
-RECORDS: Final = 5_000  # accounts and refusals a transaction
+ONCE: Final = 1 << 18  # transfers, about, whose hashes are asked for at once: eight megabytes
+RECORDS: Final = 20_000  # accounts and refusals a transaction
 BLOCK: Final = 32  # transfers of a batch whose root is kept with the seal, so that a proof reads only them; a power of two
-HASH: Final = 32  # bytes
+RECORD_BLOCK: Final = 64  # the same for accounts and refusals
 MARK: Final = 4  # bytes kept of each transfer's hash
-EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+UNIX_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
 class NotSealed(Unavailable):
@@ -90,71 +83,25 @@ def origin(city_code: str) -> str:
 
 
 def microseconds(instant: datetime) -> int:
-    """Microseconds since the epoch: how an instant is written where it is hashed."""
-    return (instant - EPOCH) // timedelta(microseconds=1)
-
-
-def _plain(details: Json | None) -> str:
-    return json.dumps(details, sort_keys=True, ensure_ascii=False, separators=(",", ":")) if details else ""
-
-
-# What is hashed of a transfer, as the driver reads it: a line of ``TRANSFERS``.
-Facts = tuple[bytes, int, str | None, str | None, int, int, int, int | None, int | None, str, str | None, bytes | None, int]
-
-TRANSFERS: Final = """
-SELECT uuid_send(t.id), t.place, d.key, c.key, t.amount_minor, t.code,
-  (extract(epoch FROM t.event_at) * 1000000)::bigint, t.debit_after_minor, t.credit_after_minor, t.reference,
-  t.metadata::text, uuid_send(t.reverses), t.shard
-FROM card.transfer t
-  LEFT JOIN card.account d ON d.id = t.debit AND d.shard = t.shard
-  LEFT JOIN card.account c ON c.id = t.credit AND c.shard = t.shard
-WHERE t.place >= %(first)s AND t.place < %(after)s
-ORDER BY t.place
-"""
-
-
-def transfer_data(facts: Facts, suite: Suite) -> bytes:
-    """The canonical bytes of a transfer: deterministic CBOR (RFC 8949 section 4.2) of all that is stored of it."""
-    id_, place, debit, credit, amount, code, event, debit_after, credit_after, reference, details, reverses, shard = facts
-    plain = _plain(json.loads(details)) if details else ""
-    sides = (debit, credit, amount, code, event, debit_after, credit_after)
-    return cbor2.dumps(
-        [suite.id, id_, batch_of(place), leaf_of(place), *sides, reference, plain, reverses, shard], canonical=True
-    )
+    """Microseconds since 1970: how a checkpoint says when it was signed."""
+    return (instant - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
 def archived_data(row: Mapping[str, Any], suite: Suite = tree.INTERNATIONAL) -> bytes:
-    """The canonical bytes of an archived transfer: the same that the sealer hashed when it was in the database."""
-    facts: Facts = (
-        UUID(row["id"]).bytes,
-        row["place"],
-        row["debit_key"],
-        row["credit_key"],
-        row["amount_minor"],
-        row["code"],
-        row["event_at"],
-        row["debit_after_minor"],
-        row["credit_after_minor"],
-        row["reference"] or "",
-        row["metadata"] or None,
-        UUID(row["reverses"]).bytes if row["reverses"] else None,
-        row["shard"],
-    )
-    return transfer_data(facts, suite)
-
-
-def account_data(row: AccountRow, suite: Suite) -> bytes:
-    """The canonical bytes of an account."""
-    facts = [row.id, row.key, row.kind, row.guarded, row.floor_minor, row.currency, row.ledger, row.shard]
-    return cbor2.dumps([suite.id, "account", *facts, microseconds(row.opened_at)], canonical=True)
-
-
-def refusal_data(row: RefusedTransfer, suite: Suite) -> bytes:
-    """The canonical bytes of a refusal."""
-    facts = [row.id.bytes, row.debit, row.credit, row.amount_minor, row.code, row.refusal, row.reference, row.shard]
-    times = [microseconds(row.event_at), microseconds(row.refused_at)]
-    reverses = row.reverses.bytes if row.reverses else None
-    return cbor2.dumps([suite.id, "refusal", *facts, *times, _plain(row.details), reverses], canonical=True)
+    """The bytes that are hashed of an archived transfer: those that the database wrote while it had it."""
+    return TransferLeaf(
+        id=UUID(row["id"]),
+        debit=row["debit"],
+        credit=row["credit"],
+        amount_minor=row["amount_minor"],
+        code=row["code"],
+        event_us=row["event_at"] - leaves.UNIX_EPOCH_US,
+        debit_after_minor=row["debit_after_minor"],
+        credit_after_minor=row["credit_after_minor"],
+        reference=row["reference"] or "",
+        metadata=row["metadata"] or None,
+        reverses=UUID(row["reverses"]) if row["reverses"] else None,
+    ).write(suite)
 
 
 def batch_data(
@@ -168,114 +115,23 @@ def batch_data(
     shard: int,
     suite: Suite = tree.INTERNATIONAL,
 ) -> bytes:
-    """The canonical bytes of a batch: a leaf of the tree. ``records`` is the root over what else was sealed with it, if any."""
-    facts = [batch_no, transfers, total_minor, microseconds(posted_at), root, records, shard]
-    return cbor2.dumps([suite.id, *facts], canonical=True)
-
-
-def _leaf(batch: LedgerBatch, root: bytes, records: bytes, suite: Suite) -> bytes:
-    return batch_data(
-        batch_no=batch.batch_no,
-        transfers=batch.transfers,
-        total_minor=batch.total_minor,
-        posted_at=batch.posted_at,
+    """The bytes that are hashed of a batch. ``records`` is the root over what else was sealed with it, if anything was."""
+    return BatchLeaf(
+        batch_no=batch_no,
+        transfers=transfers,
+        total_minor=total_minor,
+        posted_us=leaves.instant_us(posted_at),
         root=root,
         records=records,
-        shard=batch.shard,
-        suite=suite,
-    )
+        shard=shard,
+    ).write(suite)
 
 
-def _facts(session: Session, first: int, after: int) -> list[Facts]:
-    """The transfers from one place to before another, in the order of the books."""
-    found = session.connection().exec_driver_sql(TRANSFERS, {"first": first, "after": after})
-    return [tuple(row) for row in found]
-
-
-def _rows(session: Session, batches: list[int], suite: Suite) -> Iterator[tuple[int, list[bytes]]]:
-    """The canonical transfers of each batch, in the order of ``batch_no``; a batch that lost all its transfers is left out."""
-    wanted = set(batches)
-    facts = _facts(session, place_of(min(batches), 0), place_of(max(batches) + 1, 0))
-    for batch_no, rows in groupby(facts, key=lambda row: batch_of(row[1])):
-        if batch_no in wanted:
-            yield batch_no, [transfer_data(row, suite) for row in rows]
-
-
-def _batch(session: Session, batch_no: int, suite: Suite) -> list[bytes]:
-    """The canonical transfers of a batch in order, those in archived months too."""
-    found = [data for _, rows in _rows(session, [batch_no], suite) for data in rows]
-    archived = [archived_data(row, suite) for row in shelf.of_batch(session, batch_no)]
-    return sorted([*found, *archived], key=lambda data: int(cbor2.loads(data)[3])) if archived else found
-
-
-def _within(session: Session, placed: Row[Any], suite: Suite) -> tuple[bytes, list[bytes]]:
-    """A transfer's canonical bytes and its path to the root of its batch, by reading its block of the batch alone.
-
-    The roots of the blocks are kept with the seal, and a tree over blocks of a power of two is the tree over their leaves. A
-    batch of which a part is archived is read as a whole.
-    """
-    batch_no, leaf = batch_of(placed.place), leaf_of(placed.place)
-    begin = leaf // BLOCK * BLOCK
-    facts = _facts(session, place_of(batch_no, begin), place_of(batch_no, begin + BLOCK))
-    data = [transfer_data(row, suite) for row in facts]
-    blocks = [placed.blocks[at : at + HASH] for at in range(0, len(placed.blocks), HASH)]
-    hashes = [tree.leaf_hash(one, suite) for one in data]
-    if leaf - begin < len(data) and blocks[begin // BLOCK] == tree.root(hashes, suite):
-        own = tree.path(hashes, leaf - begin, suite)
-        return data[leaf - begin], [*own, *tree.path(blocks, begin // BLOCK, suite)]
-    whole = _batch(session, batch_no, suite)
-    return whole[leaf], tree.path([tree.leaf_hash(one, suite) for one in whole], leaf, suite)
-
-
-# A transfer's place, its batch as it was sealed, the checkpoint that proves it with what others added, and the nodes that lead
-# there: at each level the node beside the way up, and the full subtrees of which a tree of this size is made.
-PLACED: Final = """
-SELECT t.place, s.position, s.root, s.records, s.blocks, b.transfers, b.total_minor, b.posted_at, b.shard,
-  c.size, c.suite, c.note, added.keys, added.lines, nodes.levels, nodes.indexes, nodes.hashes
-FROM (SELECT coalesce(%(place)s::bigint, (SELECT place FROM card.transfer WHERE id = %(id)s)) AS place) t
-  LEFT JOIN card.ledger_seal s ON s.batch_no = t.place >> %(leaf_bits)s
-  LEFT JOIN card.ledger_batch b ON b.batch_no = s.batch_no
-  LEFT JOIN card.ledger_checkpoint c ON c.size = coalesce(
-    (SELECT max(size) FROM card.ledger_cosignature WHERE size > s.position), (SELECT max(size) FROM card.ledger_checkpoint))
-  LEFT JOIN LATERAL (SELECT array_agg(verifier_key ORDER BY city) AS keys, array_agg(line ORDER BY city) AS lines
-    FROM card.ledger_cosignature WHERE size = c.size) added ON true
-  LEFT JOIN LATERAL (SELECT array_agg(n.level) AS levels, array_agg(n.index) AS indexes, array_agg(n.hash) AS hashes
-    FROM (SELECT level, (s.position >> level) # 1 AS index FROM generate_series(0, 40) level
-            WHERE (((s.position >> level) # 1) + 1) << level <= c.size
-          UNION SELECT level, (c.size >> level) - 1 FROM generate_series(0, 40) level WHERE (c.size >> level) & 1 = 1) wanted
-      JOIN card.ledger_node n ON n.level = wanted.level::smallint AND n.index = wanted.index) nodes ON true
-WHERE t.place IS NOT NULL
-"""
-
-
-def _placed(session: Session, transfer_id: UUID) -> Row[Any]:
-    """Where a sealed transfer is. Raises ``UnknownTransfer``, :class:`NotSealed`."""
-    connection = session.connection()
-    asked = {"id": transfer_id, "place": None, "leaf_bits": LEAF_BITS}
-    found = connection.exec_driver_sql(PLACED, asked).one_or_none()
-    if found is None:  # it may be archived
-        booking = queries.booking(session, transfer_id)
-        found = connection.exec_driver_sql(PLACED, asked | {"place": place_of(booking.batch_no, booking.leaf)}).one()
-    if found.position is None:
-        raise NotSealed(str(transfer_id))
-    return found
-
-
-def _fetch(session: Session) -> Fetch:
-    """The stored nodes of the tree."""
-
-    def node(level: int, index: int) -> bytes:
-        found = session.scalar(select(LedgerNode.hash).where(LedgerNode.level == level, LedgerNode.index == index))
-        assert found is not None, f"node {level}/{index} is stored before a checkpoint covers it"
-        return found
-
-    return node
-
-
-def suite_of(session: Session) -> Suite | None:
-    """What these books are sealed with; none before the first checkpoint."""
-    found = session.scalar(select(LedgerCheckpoint.suite).order_by(LedgerCheckpoint.size).limit(1))
-    return None if found is None else tree.SUITES.get(found)
+def cursor(session: Session) -> psycopg.Cursor[Any]:
+    """The driver's own cursor on the session's transaction: hashes come and go as bytes, not as their hexadecimal text."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection.cursor(binary=True, row_factory=namedtuple_row)
 
 
 def verifier_key(city_code: str, key: Key | Sm2Key) -> VerifierKey:
@@ -302,118 +158,234 @@ def cosigner_key(settings: Settings) -> VerifierKey:
     return VerifierKey(name=witness(settings.city_code), kind=Kind.COSIGNATURE, public=own.public_bytes)
 
 
+# Sealing
+
+
+# The tables are read by their indexes, a few rows of millions; what the planner thinks of them otherwise is of no use here. And
+# one sealer at a time.
+BEGIN: Final = """
+SELECT pg_advisory_xact_lock(%(lock)s) AS locked, set_config('jit', 'off', true) AS jit,
+  set_config('enable_seqscan', 'off', true) AS seqscan, set_config('enable_bitmapscan', 'off', true) AS bitmapscan,
+  set_config('max_parallel_workers_per_gather', '0', true) AS workers
+"""
+
+# How far the tree is: its suite, its size, the newest batch in it, and the full subtrees of which a tree of this size is made.
+STANDING: Final = """
+SELECT (SELECT suite FROM card.ledger_checkpoint ORDER BY size LIMIT 1) AS suite, s.size, s.newest, n.levels, n.hashes
+FROM (SELECT coalesce(max(position) + 1, 0) AS size, coalesce(max(batch_no), 0) AS newest FROM card.ledger_seal) s
+  CROSS JOIN LATERAL (
+    SELECT array_agg(n.level ORDER BY n.level) AS levels, array_agg(n.hash ORDER BY n.level) AS hashes
+    FROM generate_series(0, 62) wanted(level)
+      JOIN card.ledger_node n ON n.level = wanted.level::smallint AND n."index" = (s.size >> wanted.level) - 1
+    WHERE (s.size >> wanted.level) & 1 = 1) n
+"""
+
+UNSEALED: Final = """
+SELECT b.batch_no, b.transfers, b.total_minor, b.posted_at, b.shard FROM card.ledger_batch b
+WHERE b.batch_no > %(after)s AND NOT EXISTS (SELECT FROM card.ledger_seal s WHERE s.batch_no = b.batch_no)
+ORDER BY b.batch_no LIMIT %(limit)s
+"""
+
+
+def hashes_sql(suite: Suite) -> str:
+    """The hashes of all transfers of some batches, in their order: one string a batch, or the bytes to hash as an array."""
+    leaf = leaves.hashed_sql(leaves.transfer_sql, suite)
+    together = "string_agg(x.leaf, ''::bytea)" if suite.in_sql else "array_agg(x.leaf)"
+    return f"""
+SELECT b.batch_no, h.leaves FROM unnest(%(batches)b::bigint[]) AS b(batch_no) LEFT JOIN LATERAL (
+  SELECT {together} AS leaves FROM (
+    SELECT {leaf} AS leaf FROM card.transfer t
+    WHERE t.place >= b.batch_no << {LEAF_BITS} AND t.place < (b.batch_no + 1) << {LEAF_BITS} ORDER BY t.place) x) h ON true
+"""  # noqa: S608
+
+
+def joined(found: bytes | list[bytes] | None, suite: Suite) -> bytes:
+    """What :func:`hashes_sql` found, as hashes that stand one after another."""
+    if isinstance(found, list):
+        return b"".join(tree.leaf_hash(one, suite) for one in found)
+    return found or b""
+
+
+# Each shard counts its accounts for itself. The window reaches back from the newest that was sealed.
+SHARDS: Final = f"""
+WITH RECURSIVE shards AS (
+  SELECT (SELECT a.id >> {SHARD_BITS} FROM card.account a ORDER BY a.id LIMIT 1) AS shard
+  UNION ALL SELECT (
+    SELECT a.id >> {SHARD_BITS} FROM card.account a WHERE a.id >= (s.shard + 1) << {SHARD_BITS} ORDER BY a.id LIMIT 1)
+  FROM shards s WHERE s.shard IS NOT NULL)
+SELECT s.shard << {SHARD_BITS} AS first, (s.shard + 1) << {SHARD_BITS} AS after FROM shards s WHERE s.shard IS NOT NULL
+"""  # noqa: S608
+
+
+def _accounts_sql(suite: Suite) -> str:
+    leaf = leaves.hashed_sql(leaves.account_sql, suite)
+    return f"""
+SELECT n.account, NULL::uuid AS refusal, n.leaf FROM ({SHARDS}) s CROSS JOIN LATERAL (
+  SELECT a.id AS account, {leaf} AS leaf FROM card.account a
+  WHERE a.id < s.after AND a.id > greatest(s.first - 1, coalesce((
+      SELECT max(r.account) FROM card.ledger_record r WHERE r.account >= s.first AND r.account < s.after), 0) - %(window)s)
+    AND NOT EXISTS (SELECT FROM card.ledger_record r WHERE r.account = a.id)
+  ORDER BY a.id LIMIT %(limit)s) n
+LIMIT %(limit)s
+"""  # noqa: S608
+
+
+def _refusals_sql(suite: Suite) -> str:
+    leaf = leaves.hashed_sql(leaves.refusal_sql, suite)
+    return f"""
+SELECT NULL::bigint AS account, f.id AS refusal, {leaf} AS leaf FROM card.refused_transfer f
+WHERE f.refused_at > coalesce((
+    SELECT n.refused_at - %(window)s::interval FROM card.refused_transfer n WHERE n.id = (
+      SELECT r.refusal FROM card.ledger_record r WHERE r.refusal IS NOT NULL ORDER BY r.position DESC, r.leaf DESC LIMIT 1)),
+    '-infinity')
+  AND NOT EXISTS (SELECT FROM card.ledger_record r WHERE r.refusal = f.id)
+ORDER BY f.refused_at, f.id LIMIT %(limit)s
+"""  # noqa: S608
+
+
+SEALING: Final = (hashes_sql, _accounts_sql, _refusals_sql)  # the statements that depend on the suite
+
+
+class Record(NamedTuple):
+    """An account or a refusal that is not sealed yet, and the hash of it."""
+
+    account: int | None
+    refusal: UUID | None
+    hash: bytes
+
+
+SEAL: Final = """
+INSERT INTO card.ledger_seal (position, batch_no, root, marks, blocks, records, record_blocks, sealed_at)
+SELECT %(size)s + n - 1, batch_no, root, marks, blocks, CASE WHEN n = 1 THEN %(records)b ELSE ''::bytea END,
+  CASE WHEN n = 1 THEN %(record_blocks)b ELSE ''::bytea END, %(now)s
+FROM unnest(%(batches)b::bigint[], %(roots)b::bytea[], %(marks)b::bytea[], %(blocks)b::bytea[]) WITH ORDINALITY
+  AS t(batch_no, root, marks, blocks, n)
+"""
+RECORD: Final = """
+INSERT INTO card.ledger_record (position, leaf, account, refusal, hash)
+SELECT %(position)s, n - 1, account, refusal, hash
+FROM unnest(%(accounts)b::bigint[], %(refusals)b::uuid[], %(hashes)b::bytea[]) WITH ORDINALITY AS t(account, refusal, hash, n)
+"""
+APPEND: Final = """
+INSERT INTO card.ledger_node (level, "index", hash)
+SELECT * FROM unnest(%(levels)b::smallint[], %(indexes)b::bigint[], %(hashes)b::bytea[])
+"""
+SIGN: Final = """
+INSERT INTO card.ledger_checkpoint (size, suite, root, note, signed_at)
+VALUES (%(size)s, %(suite)s, %(root)b, %(note)s, %(now)s)
+"""
+
+
 def seal(session: Session, *, key: Key | Sm2Key, city_code: str, now: datetime, window: int | None = WINDOW) -> int:
     """Append up to ``STEP`` committed batches to the tree and sign a checkpoint; how many were appended.
 
-    The accounts opened and the transfers refused since are sealed with the last of them. ``window`` bounds how far behind the
-    newest sealed batch a straggler is looked for; none looks everywhere. Raises :class:`SuiteChanged`.
+    The accounts opened and the transfers refused since are sealed with the first of them, so a name stands in the tree before
+    the money that it explains. ``window`` bounds how far behind the newest sealed batch a straggler is looked for; none looks
+    everywhere. Raises :class:`SuiteChanged`.
     """
     signer = verifier_key(city_code, key)
     suite = signer.suite
-    session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
-    if suite_of(session) not in (None, suite):
+    ask = cursor(session)
+    ask.execute(BEGIN, {"lock": LOCK})
+    [stands] = ask.execute(STANDING).fetchall()
+    if stands.suite not in (None, suite.id):
         raise SuiteChanged(suite.name)
-    size, newest = session.execute(
-        select(func.coalesce(func.max(LedgerSeal.position) + 1, 0), func.coalesce(func.max(LedgerSeal.batch_no), 0))
-    ).one()
-    query = select(LedgerBatch).where(~select(LedgerSeal).where(LedgerSeal.batch_no == LedgerBatch.batch_no).exists())
-    if window is not None:
-        query = query.where(LedgerBatch.batch_no > newest - window)
-    batches = session.scalars(query.order_by(LedgerBatch.batch_no).limit(STEP)).all()
+    after = -1 if window is None else stands.newest - window
+    batches = ask.execute(UNSEALED, {"after": after, "limit": STEP}).fetchall()
     if not batches:
         return 0
-    leaves = dict(_rows(session, [batch.batch_no for batch in batches], suite))
-    records = _unsealed_records(session, suite, now=now, window=window)
-    fetch = _fetch(session)
-    nodes: dict[tuple[int, int], bytes] = {}
-    seals = []
-    for position, batch in enumerate(batches, start=size):
-        hashes = [tree.leaf_hash(data, suite) for data in leaves.get(batch.batch_no, [])]
-        blocks = _blocks(hashes, suite)
-        root = tree.root([blocks[at : at + HASH] for at in range(0, len(blocks), HASH)], suite)
-        with_it = _records_root(records, suite) if batch is batches[-1] else b""
-        sealed = {
-            "position": position,
-            "batch_no": batch.batch_no,
-            "root": root,
-            "marks": b"".join(found[:MARK] for found in hashes),
-            "blocks": blocks,
-            "records": with_it,
-            "sealed_at": now,
-        }
-        seals.append(sealed)
-        append(nodes, fetch, position, tree.leaf_hash(_leaf(batch, root, with_it, suite), suite), suite)
-    session.execute(insert(LedgerSeal), seals)
-    size += len(batches)
+    records = _unsealed_records(ask, suite, everywhere=window is None)
+    if len(records) >= RECORDS:  # more of them may wait: let no further batch overtake them
+        del batches[1:]
+    size = int(stands.size)
+    nodes = {(level, (size >> level) - 1): one for level, one in zip(stands.levels or (), stands.hashes or (), strict=True)}
+    kept = frozenset(nodes)
+    record_blocks = tree.blocks(b"".join(record.hash for record in records), RECORD_BLOCK, suite)
+    with_first = tree.fold(record_blocks, suite) if records else b""
+    roots, marks, blocks = [], [], []
+    for position, (batch, found) in enumerate(in_portions(ask, hashes_sql(suite), batches), start=size):
+        hashes = joined(found.leaves, suite)
+        blocks.append(tree.blocks(hashes, BLOCK, suite))
+        marks.append(marks_of(hashes))
+        roots.append(tree.fold(blocks[-1], suite))
+        leaf = batch_leaf(batch, roots[-1], with_first if position == size else b"", suite)
+        append(nodes, position, tree.leaf_hash(leaf, suite), suite)
+    facts = {"records": with_first, "record_blocks": record_blocks, "roots": roots, "marks": marks, "blocks": blocks}
+    ask.execute(SEAL, {"size": size, "now": now, "batches": [batch.batch_no for batch in batches], **facts})
     if records:
-        session.execute(
-            insert(LedgerRecord),
-            [
-                {"subject": subject, "position": size - 1, "leaf": leaf, "hash": found}
-                for leaf, (subject, found) in enumerate(records)
-            ],
-        )
-    session.execute(
-        insert(LedgerNode), [{"level": level, "index": index, "hash": found} for (level, index), found in nodes.items()]
-    )
-    checkpoint = Checkpoint(origin=signer.name, size=size, root=tree.subtree(fetch, 0, size, suite), time_us=microseconds(now))
+        accounts, refusals, own = zip(*records, strict=True)
+        ask.execute(RECORD, {"position": size, "accounts": [*accounts], "refusals": [*refusals], "hashes": [*own]})
+    fresh = {place: one for place, one in nodes.items() if place not in kept}
+    levels, indexes = zip(*fresh, strict=True)
+    ask.execute(APPEND, {"levels": [*levels], "indexes": [*indexes], "hashes": [*fresh.values()]})
+    size += len(batches)
+    root = tree.subtree(lambda level, index: nodes[level, index], 0, size, suite)
+    checkpoint = Checkpoint(origin=signer.name, size=size, root=root, time_us=microseconds(now))
     note = notes.signed_note(checkpoint, key=signer, sign=key.sign)
-    session.execute(insert(LedgerCheckpoint).values(size=size, suite=suite.id, root=checkpoint.root, note=note, signed_at=now))
+    ask.execute(SIGN, {"size": size, "suite": suite.id, "root": root, "note": note, "now": now})
     return len(batches)
 
 
-def _blocks(hashes: list[bytes], suite: Suite) -> bytes:
-    """The roots of a batch's blocks, one after another."""
-    return b"".join(tree.root(hashes[at : at + BLOCK], suite) for at in range(0, len(hashes), BLOCK))
+def in_portions(ask: psycopg.Cursor[Any], statement: str, batches: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Each batch with what ``statement`` finds of it, some hundred thousand transfers asked about at once."""
+    asked, transfers = list[Any](), 0
+    for number, batch in enumerate(batches, start=1):
+        asked.append(batch)
+        transfers += batch.transfers or 0
+        if transfers >= ONCE or number == len(batches):
+            found = {row.batch_no: row for row in ask.execute(statement, {"batches": [one.batch_no for one in asked]})}
+            yield from ((one, found[one.batch_no]) for one in asked)
+            asked, transfers = [], 0
 
 
-def _records_root(records: list[tuple[str, bytes]], suite: Suite) -> bytes:
-    return tree.root([found for _, found in records], suite) if records else b""
+def marks_of(hashes: bytes) -> bytes:
+    """The first bytes of each of many hashes, taken in columns: a loop over them would cost more than hashing."""
+    marks = bytearray(len(hashes) // HASH * MARK)
+    for column in range(MARK):
+        marks[column::MARK] = hashes[column::HASH]
+    return bytes(marks)
 
 
-def _unsealed_records(session: Session, suite: Suite, *, now: datetime, window: int | None) -> list[tuple[str, bytes]]:
-    """The accounts and refusals that are not sealed yet: what they are called, and their hashes."""
-    accounts = select(AccountRow).where(
-        ~select(LedgerRecord).where(LedgerRecord.subject == func.concat("account:", AccountRow.id)).exists()
+def _unsealed_records(ask: psycopg.Cursor[Any], suite: Suite, *, everywhere: bool) -> list[Record]:
+    """The accounts, then the refusals that are not sealed yet, as many as go into one transaction."""
+    accounts_within, refused_within = (EVERYWHERE, NEVER) if everywhere else (ACCOUNTS_WITHIN, REFUSED_WITHIN)
+    found = ask.execute(_accounts_sql(suite), {"window": accounts_within, "limit": RECORDS}).fetchall()
+    if len(found) < RECORDS:
+        found += ask.execute(_refusals_sql(suite), {"window": refused_within, "limit": RECORDS - len(found)}).fetchall()
+    return [Record(row.account, row.refusal, row.leaf if suite.in_sql else tree.leaf_hash(row.leaf, suite)) for row in found]
+
+
+def batch_leaf(batch: Any, root: bytes, records: bytes, suite: Suite) -> bytes:
+    """The bytes that are hashed of a row of ``ledger_batch``."""
+    return batch_data(
+        batch_no=batch.batch_no,
+        transfers=batch.transfers,
+        total_minor=batch.total_minor,
+        posted_at=batch.posted_at,
+        root=root,
+        records=records,
+        shard=batch.shard,
+        suite=suite,
     )
-    refusals = select(RefusedTransfer).where(
-        ~select(LedgerRecord).where(LedgerRecord.subject == func.concat("refusal:", RefusedTransfer.id)).exists()
-    )
-    if window is not None:
-        accounts = accounts.where(or_(AccountRow.id > _newest_account(session) - ACCOUNTS_WITHIN, AccountRow.shard > 0))
-        refusals = refusals.where(RefusedTransfer.refused_at > now - REFUSED_WITHIN)
-    found = [
-        (f"account:{row.id}", tree.leaf_hash(account_data(row, suite), suite))
-        for row in session.scalars(accounts.order_by(AccountRow.id).limit(RECORDS))
-    ]
-    found += [
-        (f"refusal:{row.id}", tree.leaf_hash(refusal_data(row, suite), suite))
-        for row in session.scalars(refusals.order_by(RefusedTransfer.refused_at, RefusedTransfer.id).limit(RECORDS))
-    ]
-    session.expunge_all()
-    return found
 
 
-def _newest_account(session: Session) -> int:
-    """The newest account among the last records sealed, or 0."""
-    last = session.scalar(
-        select(LedgerRecord.subject)
-        .where(LedgerRecord.subject.startswith("account:"))
-        .order_by(LedgerRecord.position.desc(), LedgerRecord.leaf.desc())
-        .limit(1)
-    )
-    return int(last.removeprefix("account:")) if last else 0
-
-
-def append(nodes: dict[tuple[int, int], bytes], fetch: Fetch, position: int, leaf: bytes, suite: Suite) -> None:
-    """Add a leaf to ``nodes`` with every full subtree that it completes."""
+def append(nodes: dict[tuple[int, int], bytes], position: int, leaf: bytes, suite: Suite) -> None:
+    """Add a hashed leaf to ``nodes``, which has every full subtree to its left, with every full subtree that it completes."""
     level, index, found = 0, position, leaf
     nodes[level, index] = found
     while index & 1:
-        left = nodes.get((level, index - 1)) or fetch(level, index - 1)
-        found = tree.node_hash(left, found, suite)
+        found = tree.node_hash(nodes[level, index - 1], found, suite)
         level, index = level + 1, index >> 1
         nodes[level, index] = found
+
+
+# What was signed
+
+
+def suite_of(session: Session) -> Suite | None:
+    """What these books are sealed with; none before the first checkpoint."""
+    found = session.scalar(select(LedgerCheckpoint.suite).order_by(LedgerCheckpoint.size).limit(1))
+    return None if found is None else tree.SUITES.get(found)
 
 
 def newest_checkpoint(session: Session) -> str | None:
@@ -429,7 +401,13 @@ def consistency_proof(session: Session, *, old: int, size: int) -> list[bytes]:
     suite = session.scalar(select(LedgerCheckpoint.suite).where(LedgerCheckpoint.size == size))
     if suite is None:
         raise NotSealed(f"no checkpoint of {size}")
-    return tree.consistency(_fetch(session), old, size, tree.SUITES[suite])
+
+    def node(level: int, index: int) -> bytes:
+        found = session.scalar(select(LedgerNode.hash).where(LedgerNode.level == level, LedgerNode.index == index))
+        assert found is not None, f"node {level}/{index} is stored before a checkpoint covers it"
+        return found
+
+    return tree.consistency(node, old, size, tree.SUITES[suite])
 
 
 def newest_cosignatures(session: Session) -> list[Cosignature]:
@@ -469,167 +447,165 @@ def witness(city_code: str) -> str:
     return f"witness.citizen-card/{city_code}"
 
 
-def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
-    """All that a stranger needs, beside the city's public key, to see that this transfer is in the books.
+# Receipts
 
-    The checkpoint is the newest that another city cosigned, where one covers the transfer. Raises ``UnknownTransfer``,
-    :class:`NotSealed`.
+
+# Where a transfer and the names of its two accounts were sealed, the checkpoint that proves all of it, and who cosigned that.
+PLACED: Final = """
+SELECT t.place, t.debit, t.credit, s.position, s.blocks, named.accounts, named.positions, c.size, c.suite, c.note,
+  added.keys, added.lines
+FROM (SELECT %(place)s::bigint AS place, %(debit)s::bigint AS debit, %(credit)s::bigint AS credit WHERE %(id)s::uuid IS NULL
+      UNION ALL SELECT place, debit, credit FROM card.transfer WHERE id = %(id)s) t
+  LEFT JOIN card.ledger_seal s ON s.batch_no = t.place >> %(leaf_bits)s
+  LEFT JOIN LATERAL (
+    SELECT array_agg(r.account ORDER BY r.account) AS accounts, array_agg(r.position ORDER BY r.account) AS positions,
+      max(r.position) AS newest
+    FROM card.ledger_record r WHERE r.account IN (t.debit, t.credit)) named ON true
+  LEFT JOIN card.ledger_checkpoint c ON c.size = coalesce(
+    (SELECT max(size) FROM card.ledger_cosignature WHERE size > greatest(s.position, named.newest)),
+    (SELECT max(size) FROM card.ledger_checkpoint))
+  LEFT JOIN LATERAL (SELECT array_agg(verifier_key ORDER BY city) AS keys, array_agg(line ORDER BY city) AS lines
+    FROM card.ledger_cosignature WHERE size = c.size) added ON true
+"""
+
+# The batches at some positions as they were sealed, and the nodes that lead from each to the root: at each level the one beside
+# the way up, and the full subtrees of which a tree of this size is made.
+SEALED: Final = """
+SELECT s.position, s.batch_no, s.root, s.records, s.record_blocks, b.transfers, b.total_minor, b.posted_at, b.shard,
+  nodes.levels, nodes.indexes, nodes.hashes
+FROM unnest(%(positions)s::bigint[]) AS asked(position)
+  JOIN card.ledger_seal s ON s.position = asked.position
+  JOIN card.ledger_batch b ON b.batch_no = s.batch_no
+  LEFT JOIN LATERAL (
+    SELECT array_agg(n.level) AS levels, array_agg(n."index") AS indexes, array_agg(n.hash) AS hashes
+    FROM (SELECT level, (s.position >> level) # 1 AS at FROM generate_series(0, 40) AS up(level)
+            WHERE (((s.position >> level) # 1) + 1) << level <= %(size)s::bigint
+          UNION SELECT level, (%(size)s::bigint >> level) - 1 FROM generate_series(0, 40) AS up(level)
+            WHERE (%(size)s::bigint >> level) & 1 = 1) wanted
+      JOIN card.ledger_node n ON n.level = wanted.level::smallint AND n."index" = wanted.at) nodes ON true
+"""
+
+
+def _block_sql(suite: Suite) -> str:
+    return f"""
+SELECT t.place, {leaves.transfer_sql(suite)} AS leaf FROM card.transfer t
+WHERE t.place >= %(first)s AND t.place < %(after)s ORDER BY t.place
+"""  # noqa: S608
+
+
+def _named_sql(suite: Suite) -> str:
+    """The accounts of a transfer: their bytes, and the hashes of the block of records in which each was sealed."""
+    return f"""
+SELECT a.id AS account, {leaves.account_sql(suite)} AS leaf, r.position, r.leaf AS place, near.hashes, last.leaf + 1 AS records
+FROM card.account a
+  CROSS JOIN LATERAL (SELECT position, leaf FROM card.ledger_record WHERE account = a.id) r
+  CROSS JOIN LATERAL (
+    SELECT string_agg(hash, ''::bytea ORDER BY leaf) AS hashes FROM card.ledger_record WHERE position = r.position
+      AND leaf >= r.leaf / {RECORD_BLOCK} * {RECORD_BLOCK} AND leaf < (r.leaf / {RECORD_BLOCK} + 1) * {RECORD_BLOCK}) near
+  CROSS JOIN LATERAL (
+    SELECT leaf FROM card.ledger_record WHERE position = r.position ORDER BY leaf DESC LIMIT 1) last
+WHERE a.id = ANY(%(accounts)s::bigint[]) AND a.shard = %(shard)s ORDER BY a.id
+"""  # noqa: S608
+
+
+def _ask(session: Session, statement: str, parameters: Mapping[str, object]) -> CursorResult[Any]:
+    return session.connection().exec_driver_sql(statement, dict(parameters))
+
+
+def _placed(session: Session, transfer_id: UUID) -> Row[Any]:
+    """Where a sealed transfer is. Raises ``UnknownTransfer``, :class:`NotSealed`."""
+    asked = {"id": transfer_id, "place": None, "debit": None, "credit": None, "leaf_bits": LEAF_BITS}
+    found = _ask(session, PLACED, asked).one_or_none()
+    if found is None:  # it may be archived
+        booking = queries.booking(session, transfer_id)
+        sides = {"debit": booking.transfer.debit, "credit": booking.transfer.credit}
+        place = place_of(booking.batch_no, booking.leaf)
+        found = _ask(session, PLACED, {**asked, **sides, "id": None, "place": place}).one()
+    if found.position is None or len(found.accounts or ()) < 2:  # noqa: PLR2004  both sides have a name
+        raise NotSealed(str(transfer_id))
+    return found
+
+
+def _near(hashes: bytes, place: int, blocks: bytes, size: int, suite: Suite) -> list[bytes] | None:
+    """The path of the leaf at ``place`` from its block of ``size`` and the roots of all blocks; none if they do not fit.
+
+    A tree over blocks of a power of two is the tree over their leaves.
+    """
+    inside, block = place % size, place // size
+    if inside * HASH >= len(hashes) or tree.fold(hashes, suite) != blocks[block * HASH : (block + 1) * HASH]:
+        return None
+    return [*tree.path(tree.split(hashes), inside, suite), *tree.path(tree.split(blocks), block, suite)]
+
+
+def _within(session: Session, placed: Row[Any], suite: Suite) -> tuple[bytes, list[bytes]]:
+    """A transfer's bytes and its path to the root of its batch, by reading its block of the batch alone.
+
+    A batch of which a part is archived is read as a whole.
+    """
+    batch_no, leaf = batch_of(placed.place), leaf_of(placed.place)
+    begin = leaf // BLOCK * BLOCK
+    asked = {"first": place_of(batch_no, begin), "after": place_of(batch_no, begin + BLOCK)}
+    data = [row.leaf for row in _ask(session, _block_sql(suite), asked)]
+    found = _near(b"".join(tree.leaf_hash(one, suite) for one in data), leaf, placed.blocks, BLOCK, suite)
+    if found is not None:
+        return data[leaf - begin], found
+    asked = {"first": place_of(batch_no, 0), "after": place_of(batch_no + 1, 0)}
+    whole = {row.place: row.leaf for row in _ask(session, _block_sql(suite), asked)}
+    whole |= {row["place"]: archived_data(row, suite) for row in shelf.of_batch(session, batch_no)}
+    hashes = [tree.leaf_hash(whole[place], suite) for place in sorted(whole)]
+    return whole[placed.place], tree.path(hashes, leaf, suite)
+
+
+def encoded(value: bytes) -> str:
+    """Bytes as a receipt carries them."""
+    return base64.b64encode(value).decode()
+
+
+def receipt(session: Session, transfer_id: UUID) -> dict[str, object]:
+    """All that a stranger needs, beside the city's public key, to see that this transfer is in the books, and between whom.
+
+    The checkpoint is the newest that another city cosigned, where one covers the transfer and the names of its accounts. Raises
+    ``UnknownTransfer``, :class:`NotSealed`.
     """
     placed = _placed(session, transfer_id)
     suite = tree.SUITES[placed.suite]
     transfer, within = _within(session, placed, suite)
-    kept = dict(zip(zip(placed.levels, placed.indexes, strict=True), placed.hashes, strict=True))
-    above = tree.stored_path(lambda level, index: kept[level, index], placed.position, placed.size, suite)
-    batch = batch_data(
-        batch_no=batch_of(placed.place),
-        transfers=placed.transfers,
-        total_minor=placed.total_minor,
-        posted_at=placed.posted_at,
-        root=placed.root,
-        records=placed.records,
-        shard=placed.shard,
-        suite=suite,
-    )
-
-    def encoded(value: bytes) -> str:
-        return base64.b64encode(value).decode()
-
+    positions = list(dict.fromkeys((placed.position, *placed.positions)))
+    sealed = {row.position: row for row in _ask(session, SEALED, {"positions": positions, "size": placed.size})}
+    named = _ask(session, _named_sql(suite), {"accounts": placed.accounts, "shard": placed.debit >> SHARD_BITS}).all()
     return {
         "format": FORMAT,
-        "transfer": encoded(transfer),
-        "transfer_index": leaf_of(placed.place),
-        "transfer_path": [encoded(sibling) for sibling in within],
-        "batch": encoded(batch),
-        "batch_index": placed.position,
-        "batch_path": [encoded(sibling) for sibling in above],
+        "transfer": {
+            "data": encoded(transfer),
+            "batch": 0,
+            "index": leaf_of(placed.place),
+            "path": [encoded(sibling) for sibling in within],
+        },
+        "accounts": [
+            {
+                "data": encoded(row.leaf),
+                "batch": positions.index(row.position),
+                "index": row.place,
+                "size": row.records,
+                "path": [
+                    encoded(sibling)
+                    for sibling in _near(row.hashes, row.place, sealed[row.position].record_blocks, RECORD_BLOCK, suite) or ()
+                ],
+            }
+            for row in named
+        ],
+        "batches": [_proven(sealed[position], placed.size, suite) for position in positions],
         "checkpoint": placed.note + "".join(placed.lines or []),
         "cosigners": placed.keys or [],
     }
 
 
-def check_proofs(session: Session, *, key: VerifierKey | None = None) -> list[Finding]:
-    """Hash everything sealed again and name each transfer, account, refusal, batch or proof that is not as it was sealed.
-
-    With the city's verifier ``key``, the signature of every checkpoint is verified too.
-    """
-    suite = key.suite if key is not None else suite_of(session) or tree.INTERNATIONAL
-    findings, recorded = _check_records(session, suite)
-    newest, nodes, sealed_at = -1, dict[tuple[int, int], bytes](), list[datetime]()
-    while True:
-        page = session.execute(
-            select(LedgerSeal, LedgerBatch)
-            .outerjoin(LedgerBatch, LedgerBatch.batch_no == LedgerSeal.batch_no)
-            .where(LedgerSeal.position > newest)
-            .order_by(LedgerSeal.position)
-            .limit(STEP)
-        ).all()
-        if not page:
-            break
-        numbers = [sealed.batch_no for sealed, _ in page]
-        archived = set(session.scalars(select(ArchivedBatch.batch_no).where(ArchivedBatch.batch_no.in_(numbers))))
-        leaves = dict(_rows(session, numbers, suite))
-        for sealed, batch in page:
-            hashes = [tree.leaf_hash(data, suite) for data in leaves.get(sealed.batch_no, [])]
-            if sealed.batch_no not in archived:  # those are verified where they are
-                findings += _compare(sealed, leaves.get(sealed.batch_no, []), hashes, suite)
-            if recorded.pop(sealed.position, b"") != sealed.records:
-                findings.append(_finding(f"seal:{sealed.position}", sealed.records, b""))
-            present = tree.leaf_hash(_leaf(batch, sealed.root, sealed.records, suite), suite) if batch is not None else b""
-            for place in range(newest + 1, sealed.position):  # a seal that is gone
-                findings.append(_finding(f"seal:{place}", b"", b""))
-                append(nodes, lambda level, index: nodes[level, index], place, b"", suite)
-                sealed_at.append(EPOCH)
-            kept = session.scalar(select(LedgerNode.hash).where(LedgerNode.level == 0, LedgerNode.index == sealed.position))
-            if kept != present:
-                findings.append(_finding(f"batch:{sealed.batch_no}", kept or b"", present))
-                if batch is None:  # either of the two was changed
-                    findings.append(_finding(f"seal:{sealed.position}", kept or b"", present))
-            append(nodes, lambda level, index: nodes[level, index], sealed.position, present, suite)
-            sealed_at.append(sealed.sealed_at)
-            newest = sealed.position
-        session.expunge_all()
-    findings += [_finding(f"seal:{place}", b"", found) for place, found in recorded.items()]
-    return findings + _check_nodes(session, nodes) + _check_checkpoints(session, nodes, sealed_at, suite, key)
-
-
-def _check_records(session: Session, suite: Suite) -> tuple[list[Finding], dict[int, bytes]]:
-    """What differs among accounts and refusals; and the root over the records of each position that has any."""
-    kept: dict[int, list[bytes]] = {}
-    for record in session.execute(
-        select(LedgerRecord.position, LedgerRecord.leaf, LedgerRecord.hash).order_by(LedgerRecord.position, LedgerRecord.leaf)
-    ):
-        kept.setdefault(record.position, []).append(record.hash)
-    accounts = session.scalars(select(AccountRow).execution_options(yield_per=STEP))
-    present = {f"account:{row.id}": tree.leaf_hash(account_data(row, suite), suite) for row in accounts}
-    refusals = session.scalars(select(RefusedTransfer).execution_options(yield_per=STEP))
-    present |= {f"refusal:{row.id}": tree.leaf_hash(refusal_data(row, suite), suite) for row in refusals}
-    session.expunge_all()
-    sealed = session.execute(select(LedgerRecord.subject, LedgerRecord.hash).order_by(LedgerRecord.position, LedgerRecord.leaf))
-    findings = [
-        _finding(subject, found, present.get(subject, b"")) for subject, found in sealed if present.get(subject) != found
-    ]
-    return findings, {position: tree.root(hashes, suite) for position, hashes in kept.items()}
-
-
-def _check_nodes(session: Session, nodes: dict[tuple[int, int], bytes]) -> list[Finding]:
-    """What differs between the nodes as they are kept and as the leaves make them."""
-    findings, left = [], dict(nodes)
-    for level, index, kept in session.execute(
-        select(LedgerNode.level, LedgerNode.index, LedgerNode.hash).order_by(LedgerNode.level, LedgerNode.index)
-    ):
-        present = left.pop((level, index), b"")
-        if present != kept:
-            findings.append(_finding(f"node:{level}/{index}", kept, present))
-    return findings + [_finding(f"node:{level}/{index}", b"", found) for (level, index), found in left.items()]
-
-
-def _check_checkpoints(
-    session: Session, nodes: dict[tuple[int, int], bytes], sealed_at: list[datetime], suite: Suite, key: VerifierKey | None
-) -> list[Finding]:
-    """What differs between the checkpoints as they are kept, as they were signed, and as the leaves make them."""
-    findings, before = [], 0
-    for row in session.scalars(select(LedgerCheckpoint).order_by(LedgerCheckpoint.size)):
-        subject = f"checkpoint:{row.size}"
-        if row.size > len(sealed_at):
-            findings.append(_finding(subject, row.root, b""))
-            continue
-        present = tree.subtree(lambda level, index: nodes[level, index], 0, row.size, suite)
-        if present != row.root or row.suite != suite.id:
-            findings.append(_finding(subject, row.root, present))
-        try:
-            read = notes.read_note(row.note, key=key) if key is not None else notes.unverified(row.note)
-            if (read.size, read.root, read.time_us) != (row.size, row.root, microseconds(row.signed_at)):
-                findings.append(_finding(subject, row.root, read.root))
-            if key is not None and row.note != f"{read.text}\n{key.line(key.signature_in(row.note))}":
-                findings.append(Finding(kind=FindingKind.PROOF, subject=subject, expected="one signature", found=row.note))
-        except BadProof as error:
-            findings.append(Finding(kind=FindingKind.PROOF, subject=subject, expected="a signed note", found=str(error)))
-        findings += [
-            _finding(f"seal:{place}", b"", b"") for place in range(before, row.size) if sealed_at[place] != row.signed_at
-        ]
-        before = row.size
-    findings += [_finding(f"seal:{place}", b"", b"") for place in range(before, len(sealed_at))]
-    return findings
-
-
-def _compare(sealed: LedgerSeal, transfers: list[bytes], hashes: list[bytes], suite: Suite) -> list[Finding]:
-    """What differs between a batch as it was sealed and as it is: the transfers that changed, or the batch as a whole."""
-    marks = [sealed.marks[place : place + MARK] for place in range(0, len(sealed.marks), MARK)]
-    changed = []
-    if len(marks) == len(hashes):
-        changed = [place for place, (mark, found) in enumerate(zip(marks, hashes, strict=True)) if mark != found[:MARK]]
-    if tree.root(hashes, suite) == sealed.root:
-        kept = not changed and len(marks) == len(hashes) and sealed.blocks == _blocks(hashes, suite)
-        return [] if kept else [_finding(f"seal:{sealed.position}", sealed.marks, b"")]
-    if changed:
-        return [
-            _finding(f"transfer:{UUID(bytes=cbor2.loads(transfers[place])[1])}", marks[place], hashes[place][:MARK])
-            for place in changed
-        ]
-    return [_finding(f"batch:{sealed.batch_no}", sealed.root, tree.root(hashes, suite))]
-
-
-def _finding(subject: str, expected: bytes, found: bytes) -> Finding:
-    return Finding(
-        kind=FindingKind.PROOF, subject=subject, expected=expected.hex() or "nothing", found=found.hex() or "nothing"
-    )
+def _proven(row: Row[Any], size: int, suite: Suite) -> dict[str, object]:
+    """A batch with its path to the root of a tree of ``size``."""
+    kept = dict(zip(zip(row.levels or (), row.indexes or (), strict=True), row.hashes or (), strict=True))
+    path = tree.stored_path(lambda level, index: kept[level, index], row.position, size, suite)
+    return {
+        "data": encoded(batch_leaf(row, row.root, row.records, suite)),
+        "index": row.position,
+        "path": [encoded(sibling) for sibling in path],
+    }

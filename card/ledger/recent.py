@@ -6,19 +6,15 @@ is the whole check's to find, every night or by command.
 """
 
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
-import cbor2
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from card.ledger import proofs, tree
+from card.ledger import auditing
 from card.ledger.checks import LIMIT, UPTO
-from card.ledger.models import AccountRow, ArchivedBatch, LedgerBatch, LedgerNode, LedgerRecord, LedgerSeal, RefusedTransfer
-from card.ledger.rules import BooksReport, Finding, FindingKind, batch_of, place_of
+from card.ledger.rules import BooksReport, Finding, FindingKind, place_of
 from card.ledger.tree import Suite
 
 # What came, both sides of it, and what each guarded account had before.
@@ -176,7 +172,7 @@ def check_recent(session: Session, *, after_batch: int, after_position: int, sui
         Finding(kind=FindingKind(kind), subject=subject, expected=expected, found=found)
         for kind, subject, expected, found in session.execute(text(PROVE), behind)
     ]
-    findings.extend(_proofs(session, after_position, suite))
+    findings.extend(auditing.check_sealed(session, suite, size=upto_position + 1, behind=after_position))
     accounts, transfers, batches, at = session.execute(text(COUNTS), behind).one()
     return BooksReport(
         at=at,
@@ -195,111 +191,3 @@ def archived_since(session: Session, after_batch: int) -> bool:
     """Whether transfers of batches behind ``after_batch`` left for the archive: only the whole check can follow them."""
     found = text("SELECT EXISTS (SELECT FROM card.archived_batch WHERE batch_no > :after)")
     return bool(session.execute(found, {"after": after_batch}).scalar_one())
-
-
-def _proofs(session: Session, after_position: int, suite: Suite) -> Iterator[Finding]:
-    """Hash again what was sealed behind a position: its transfers, its batches, the accounts and refusals sealed with them."""
-    position = after_position
-    while page := session.execute(
-        select(LedgerSeal, LedgerBatch, LedgerNode.hash)
-        .outerjoin(LedgerBatch, LedgerBatch.batch_no == LedgerSeal.batch_no)
-        .outerjoin(LedgerNode, (LedgerNode.level == 0) & (LedgerNode.index == LedgerSeal.position))
-        .where(LedgerSeal.position > position)
-        .order_by(LedgerSeal.position)
-        .limit(proofs.STEP)
-    ).all():
-        numbers = [sealed.batch_no for sealed, _, _ in page]
-        archived = set(session.scalars(select(ArchivedBatch.batch_no).where(ArchivedBatch.batch_no.in_(numbers))))
-        transfers, records = _canonical(session, numbers, suite), _records(session, page[0][0].position, page[-1][0].position)
-        present = _present(session, [subject for own in records.values() for subject, _ in own], suite)
-        for sealed, batch, kept in page:
-            position += 1
-            if sealed.position != position:
-                yield _finding(f"seal:{position}", b"", b"")
-                position = sealed.position
-            if sealed.batch_no not in archived:
-                yield from _changed(sealed, transfers.get(sealed.batch_no, []), suite)
-            leaf = b"" if batch is None else _leaf(batch, sealed, suite)
-            if kept != leaf:
-                yield _finding(f"batch:{sealed.batch_no}", kept or b"", leaf)
-            own = records.get(sealed.position, [])
-            root = tree.root([hash_ for _, hash_ in own], suite) if own else b""
-            if root != sealed.records:
-                yield _finding(f"seal:{sealed.position}", sealed.records, root)
-            for subject, hash_ in own:
-                if present.get(subject, b"") != hash_:
-                    yield _finding(subject, hash_, present.get(subject, b""))
-        session.expunge_all()
-
-
-def _canonical(session: Session, batches: list[int], suite: Suite) -> dict[int, list[bytes]]:
-    """The canonical transfers of each batch between the first and the last of ``batches``, in order."""
-    places = {"first": place_of(min(batches), 0), "after": place_of(max(batches) + 1, 0)}
-    rows = session.connection().exec_driver_sql(proofs.TRANSFERS, places)
-    found: dict[int, list[bytes]] = {}
-    for row in rows:
-        found.setdefault(batch_of(row[1]), []).append(proofs.transfer_data(tuple(row), suite))
-    return found
-
-
-def _changed(sealed: LedgerSeal, transfers: list[bytes], suite: Suite) -> Iterator[Finding]:
-    """The transfers of a batch that are not as they were sealed, or the batch where none can be named."""
-    hashes = [tree.leaf_hash(one, suite) for one in transfers]
-    if tree.root(hashes, suite) == sealed.root:
-        return
-    kept = [sealed.marks[at : at + proofs.MARK] for at in range(0, len(sealed.marks), proofs.MARK)]
-    changed = [place for place, (mark, found) in enumerate(zip(kept, hashes, strict=False)) if mark != found[: proofs.MARK]]
-    if len(kept) != len(hashes) or not changed:
-        yield _finding(f"batch:{sealed.batch_no}", sealed.root, tree.root(hashes, suite))
-        return
-    for place in changed:
-        id_ = UUID(bytes=cbor2.loads(transfers[place])[1])
-        yield _finding(f"transfer:{id_}", kept[place], hashes[place][: proofs.MARK])
-
-
-def _leaf(batch: LedgerBatch, sealed: LedgerSeal, suite: Suite) -> bytes:
-    data = proofs.batch_data(
-        batch_no=batch.batch_no,
-        transfers=batch.transfers,
-        total_minor=batch.total_minor,
-        posted_at=batch.posted_at,
-        root=sealed.root,
-        records=sealed.records,
-        shard=batch.shard,
-        suite=suite,
-    )
-    return tree.leaf_hash(data, suite)
-
-
-def _records(session: Session, first: int, last: int) -> dict[int, list[tuple[str, bytes]]]:
-    """The accounts and refusals that were sealed from one position to another, and their hashes, by position."""
-    found: dict[int, list[tuple[str, bytes]]] = {}
-    for record in session.scalars(
-        select(LedgerRecord)
-        .where(LedgerRecord.position.between(first, last))
-        .order_by(LedgerRecord.position, LedgerRecord.leaf)
-    ):
-        found.setdefault(record.position, []).append((record.subject, record.hash))
-    return found
-
-
-def _present(session: Session, subjects: list[str], suite: Suite) -> dict[str, bytes]:
-    """The hashes of accounts and refusals as they stand."""
-    named = [subject.split(":", 1) for subject in subjects]
-    accounts = [int(id_) for kind, id_ in named if kind == "account"]
-    refusals = [UUID(id_) for kind, id_ in named if kind == "refusal"]
-    rows = {
-        f"account:{row.id}": proofs.account_data(row, suite)
-        for row in session.scalars(select(AccountRow).where(AccountRow.id.in_(accounts)))
-    }
-    rows |= {
-        f"refusal:{row.id}": proofs.refusal_data(row, suite)
-        for row in session.scalars(select(RefusedTransfer).where(RefusedTransfer.id.in_(refusals)))
-    }
-    return {subject: tree.leaf_hash(data, suite) for subject, data in rows.items()}
-
-
-def _finding(subject: str, expected: bytes, found: bytes) -> Finding:
-    return Finding(
-        kind=FindingKind.PROOF, subject=subject, expected=expected.hex() or "nothing", found=found.hex() or "nothing"
-    )

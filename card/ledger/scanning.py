@@ -1,4 +1,7 @@
-"""Finding a receipt on paper: in the QR of a picture, or attached to a PDF. Only the verifier's program needs this."""
+"""Finding a receipt on paper: in the QRs of a picture, or attached to a PDF.
+
+The verifier's program asks for this only when it is given such a file: it needs zxing-cpp, Pillow and pyHanko.
+"""
 
 import io
 import json
@@ -9,31 +12,26 @@ from PIL import Image, UnidentifiedImageError
 from pyhanko.pdf_utils.misc import PdfError
 from pyhanko.pdf_utils.reader import PdfFileReader
 
-from card.ledger import receipts
-from card.ledger.receipts import Document
+from card.ledger.receipts import Document, is_code
 from card.ledger.tree import BadProof
 
-PDF: Final = b"%PDF-"
 NAME: Final = "receipt.json"
 
 
-def read(content: bytes) -> Document:
-    """The receipt in a picture or a PDF. Raises :class:`BadProof`."""
-    return _attached(content) if content.startswith(PDF) else _scanned(content)
-
-
-def _scanned(content: bytes) -> Document:
+def scanned(content: bytes) -> list[str]:
+    """The texts of a receipt's QRs in a picture. Raises :class:`BadProof`."""
     try:
         picture = Image.open(io.BytesIO(content)).convert("L")
     except (UnidentifiedImageError, OSError) as error:
         raise BadProof("this is no receipt, no picture and no PDF") from error
-    found = [code.text for code in zxingcpp.read_barcodes(picture) if code.text.startswith(receipts.PREFIX)]
+    found = [code.text for code in zxingcpp.read_barcodes(picture) if is_code(code.text)]
     if not found:
         raise BadProof("the picture shows no receipt")
-    return receipts.unpack(found[0])
+    return found
 
 
-def _attached(content: bytes) -> Document:
+def attached(content: bytes) -> Document:
+    """The receipt attached to a PDF. Raises :class:`BadProof`."""
     try:
         names = PdfFileReader(io.BytesIO(content), strict=False).root["/Names"]["/EmbeddedFiles"]["/Names"]
         for place in range(0, len(names), 2):

@@ -2,15 +2,21 @@
 
 Pure: it knows bytes, not tables. A leaf is ``H(0x00 ‖ data)``, a node ``H(0x01 ‖ left ‖ right)``; a tree of n leaves splits at
 the largest power of two below n. Source: RFC 6962 section 2.1, RFC 9162 section 2.1.
+
+Where thousands of hashes are folded they stand in one string of bytes, 32 after 32: a list of small ones costs as much as
+hashing them.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from app.kernel.sm2 import sm3
 
+HASH: Final = 32  # bytes, in either suite
+LEAF: Final = b"\x00"  # what a leaf is hashed behind
+NODE: Final = b"\x01"  # what the two below a node are hashed behind
 Fetch = Callable[[int, int], bytes]  # the hash of the full subtree at (level, index)
 
 
@@ -18,32 +24,54 @@ class BadProof(ValueError):
     """A proof, a checkpoint or a signature that does not hold; the text says which part."""
 
 
+class Hashed(Protocol):
+    """A message that was hashed, as ``hashlib`` gives it."""
+
+    def digest(self) -> bytes:
+        """Its 32 bytes."""
+
+
+class Sm3:
+    """``hashlib.sha256`` for SM3."""
+
+    def __init__(self, data: bytes) -> None:
+        self._digest = sm3(data)
+
+    def digest(self) -> bytes:
+        """The 32 bytes."""
+        return self._digest
+
+
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """Which hash and which signature a ledger is sealed with. ``id`` is inside every leaf, so the two can never be confused."""
+    """Which hash and which signature a ledger is sealed with. ``id`` is inside every leaf, so the two can never be confused.
+
+    ``in_sql`` is the function by which PostgreSQL takes the same hash itself, if it can.
+    """
 
     id: int
     name: str
-    digest: Callable[[bytes], bytes]
+    hash: Callable[[bytes], Hashed]
+    in_sql: str | None = None
+
+    def digest(self, data: bytes) -> bytes:
+        """The hash of ``data``."""
+        return self.hash(data).digest()
 
 
-def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-INTERNATIONAL: Final = Suite(id=1, name="SHA-256 and Ed25519", digest=_sha256)
-NATIONAL: Final = Suite(id=2, name="SM3 and SM2", digest=sm3)  # 国密
+INTERNATIONAL: Final = Suite(id=1, name="SHA-256 and Ed25519", hash=hashlib.sha256, in_sql="pg_catalog.sha256")
+NATIONAL: Final = Suite(id=2, name="SM3 and SM2", hash=Sm3)  # 国密
 SUITES: Final = {suite.id: suite for suite in (INTERNATIONAL, NATIONAL)}
 
 
 def leaf_hash(data: bytes, suite: Suite = INTERNATIONAL) -> bytes:
     """The hash of one leaf."""
-    return suite.digest(b"\x00" + data)
+    return suite.digest(LEAF + data)
 
 
 def node_hash(left: bytes, right: bytes, suite: Suite = INTERNATIONAL) -> bytes:
     """The hash of the node above two others."""
-    return suite.digest(b"\x01" + left + right)
+    return suite.digest(NODE + left + right)
 
 
 def _split(size: int) -> int:
@@ -51,30 +79,52 @@ def _split(size: int) -> int:
     return 1 << ((size - 1).bit_length() - 1)
 
 
-def root(leaves: Sequence[bytes], suite: Suite = INTERNATIONAL) -> bytes:
-    """The root over hashed leaves; of no leaves, the hash of nothing."""
-    if not leaves:
+def above(joined: bytes, suite: Suite = INTERNATIONAL) -> bytes:
+    """The level above hashes that stand one after another; one without a neighbour goes up as it is.
+
+    Bytes that are no whole hashes, as after a change behind our back, lead to some other root, and to an end.
+    """
+    hashed, paired = suite.hash, (len(joined) + HASH - 1) // (2 * HASH) * 2 * HASH
+    found = [hashed(NODE + joined[at : at + 2 * HASH]).digest() for at in range(0, paired, 2 * HASH)]
+    if paired < len(joined):
+        found.append(joined[paired:])
+    return b"".join(found)
+
+
+def fold(joined: bytes, suite: Suite = INTERNATIONAL) -> bytes:
+    """The root over hashed leaves that stand one after another; of no leaves, the hash of nothing."""
+    if not joined:
         return suite.digest(b"")
-    level = list(leaves)
-    while len(level) > 1:
-        above = [node_hash(level[i], level[i + 1], suite) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level = above
-    return level[0]
+    while len(joined) > HASH:
+        joined = above(joined, suite)
+    return joined
+
+
+def blocks(joined: bytes, size: int, suite: Suite = INTERNATIONAL) -> bytes:
+    """The roots of blocks of ``size`` leaves, a power of two: the leaves of a tree that has the same root."""
+    for _ in range(size.bit_length() - 1):
+        joined = above(joined, suite)
+    return joined
+
+
+def split(joined: bytes) -> list[bytes]:
+    """Hashes that stand one after another, each for itself."""
+    return [joined[at : at + HASH] for at in range(0, len(joined), HASH)]
+
+
+def root(leaves: Sequence[bytes], suite: Suite = INTERNATIONAL) -> bytes:
+    """The root over hashed leaves."""
+    return fold(b"".join(leaves), suite)
 
 
 def path(leaves: Sequence[bytes], index: int, suite: Suite = INTERNATIONAL) -> list[bytes]:
     """The inclusion path of leaf ``index`` among hashed leaves, nearest first."""
-    found = []
-    level = list(leaves)
-    while len(level) > 1:
-        if index ^ 1 < len(level):
-            found.append(level[index ^ 1])
-        above = [node_hash(level[i], level[i + 1], suite) for i in range(0, len(level) - 1, 2)]
-        if len(level) % 2:
-            above.append(level[-1])
-        level, index = above, index // 2
+    found, level = list[bytes](), b"".join(leaves)
+    while len(level) > HASH:
+        sibling = (index ^ 1) * HASH
+        if sibling < len(level):
+            found.append(level[sibling : sibling + HASH])
+        level, index = above(level, suite), index // 2
     return found
 
 

@@ -1,26 +1,29 @@
 """``python -m card.ledger.verify RECEIPT --key KEY`` says whether a transfer is in a city's books.
 
 It needs the receipt and the city's public key, and asks nobody. The receipt is the JSON file, the PDF that carries it, a
-picture of its QR, or the text of that QR. It says what the transfer is and ends with 0; or which part of the proof does not
-hold, and ends with 1; or why it could not look, and ends with 2.
+picture of its QR (or several, where it has several), or the text of that QR. It says what the transfer is and ends with 0; or
+which part of the proof does not hold, and ends with 1; or why it could not look, and ends with 2.
 
-It runs where this project is installed, and opens no database, no network and no file but the receipt. What judges is pure:
-``verification``, ``notes``, ``tree`` and ``receipts``.
+It opens no database, no network and no file but the receipt, and runs on Python and the ``cryptography`` package alone: it is
+this file, ``verification``, ``receipts``, ``leaves``, ``notes``, ``tree`` and ``app.kernel.sm2``. Pictures and PDFs need the
+readers of ``scanning``.
 """
 
 import argparse
+import importlib
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from card.ledger import receipts, scanning
+from card.ledger.receipts import Document, is_code, unpack
 from card.ledger.tree import BadProof
 from card.ledger.verification import verify
 
 PROVEN, NOT_PROVEN, NOT_READ = 0, 1, 2
+PDF: Final = b"%PDF-"
 
 WORDS: Final[Mapping[str, str]] = {
     "proven": "证明成立",
@@ -46,8 +49,13 @@ WORDS: Final[Mapping[str, str]] = {
     "the key does not fit its name": "公钥与其名称不符",
     "this suite is not known here": "未知的密码套件",
     "the key is for another suite": "公钥属于另一套密码套件",
-    "the transfer belongs to another batch": "该转账属于另一批次",
     "the transfer is not in its batch": "该转账不在其批次中",
+    "an account is not in its batch": "账户不在其批次中",
+    "the receipt does not name both accounts": "回执未列明两方账户",
+    "named only afterwards": "账户名称在转账之后才封存",
+    "one receipt at a time": "请一次核验一张回执",
+    "a code of the receipt is missing": "缺少回执的一个二维码",
+    "pictures and PDFs need zxing-cpp, Pillow and pyHanko": "读取图片和 PDF 需要 zxing-cpp、Pillow 和 pyHanko",
     "the batch is not in the signed tree": "该批次不在已签署的树中",
     "the checkpoint cannot be read": "检查点无法读取",
     "the checkpoint is another ledger's": "检查点属于另一账本",
@@ -65,22 +73,50 @@ WORDS: Final[Mapping[str, str]] = {
 }
 
 
-def read(place: str) -> object:
-    """The receipt at ``place``: a file of JSON, a PDF, a picture, or the QR's text. Raises :class:`BadProof`, ``OSError``."""
-    if place.startswith(receipts.PREFIX):
-        return receipts.unpack(place.strip())
-    content = Path(place).read_bytes()
+def read(places: Sequence[str]) -> object:
+    """The receipt at ``places``: a file of JSON or a PDF; or its QRs, as pictures or as texts.
+
+    Raises :class:`BadProof`, ``OSError``.
+    """
+    codes: list[str] = []
+    for place in places:
+        found = [place.strip("\r\n")] if is_code(place) else _file(Path(place).read_bytes())
+        if isinstance(found, list):
+            codes += found
+        elif len(places) == 1:
+            return found
+        else:
+            raise BadProof("one receipt at a time")
+    return unpack(codes)
+
+
+def _file(content: bytes) -> Document | list[str]:
+    """A receipt, or the texts of the QRs that a file holds."""
     try:
-        text = content.decode().strip()
-        return receipts.unpack(text) if text.startswith(receipts.PREFIX) else json.loads(text)
+        text = content.decode()
+        if is_code(text):
+            return [line for line in text.splitlines() if line]
+        document = json.loads(text)
     except (UnicodeDecodeError, json.JSONDecodeError):
-        return scanning.read(content)
+        return _read_by_others(content)
+    return document if isinstance(document, dict) else {}
+
+
+def _read_by_others(content: bytes) -> Document | list[str]:
+    """The same of a picture or a PDF: only who has one needs their readers."""
+    try:
+        scanning = importlib.import_module("card.ledger.scanning")
+    except ImportError as error:
+        raise BadProof("pictures and PDFs need zxing-cpp, Pillow and pyHanko") from error
+    reader = scanning.attached if content.startswith(PDF) else scanning.scanned
+    found: Document | list[str] = reader(content)
+    return found
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Verify one receipt; the exit code."""
     parser = argparse.ArgumentParser(prog="python -m card.ledger.verify", description="Verify a receipt of the ledger.")
-    parser.add_argument("receipt", help="the receipt: a JSON file, a PDF, a picture of its QR, or the QR's text")
+    parser.add_argument("receipt", nargs="+", help="a JSON file, a PDF, a picture of its QR, or the QR's text; all its QRs")
     parser.add_argument("--key", required=True, help="the city's verifier key: origin+hash+key")
     parser.add_argument("--cosigner", action="append", default=[], help="the key of another city that must have cosigned")
     own = "zh" if os.environ.get("LANG", "").startswith("zh") else "en"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import segno
+from PIL import Image
 
 QUIET: Final = 4  # modules of white around it (ISO/IEC 18004)
 
@@ -33,8 +34,18 @@ def draw(text: str, *, error: str = "m") -> Drawing:
     return Drawing(size=len(matrix) + 2 * QUIET, path="".join(steps))
 
 
-def picture(text: str, *, error: str = "m", scale: int = 6) -> bytes:
-    """The QR of ``text`` as a PNG, each module ``scale`` pixels wide."""
-    drawn = io.BytesIO()
-    segno.make(text, error=error, micro=False, boost_error=False).save(drawn, kind="png", scale=scale, border=QUIET)
-    return drawn.getvalue()
+def picture(*texts: str, error: str = "m", scale: int = 6) -> bytes:
+    """The QRs of ``texts`` one above another as a PNG, each module ``scale`` pixels wide."""
+    drawn = []
+    for text in texts:
+        one = io.BytesIO()
+        segno.make(text, error=error, micro=False, boost_error=False).save(one, kind="png", scale=scale, border=QUIET)
+        drawn.append(Image.open(one))
+    whole = Image.new("1", (max(part.width for part in drawn), sum(part.height for part in drawn)), color=1)
+    top = 0
+    for part in drawn:
+        whole.paste(part, (0, top))
+        top += part.height
+    kept = io.BytesIO()
+    whole.save(kept, format="png")
+    return kept.getvalue()

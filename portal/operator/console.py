@@ -322,7 +322,7 @@ def questions() -> str:
                 words.contest_state(one),
                 words.stop_name(stops, one.claimed_stop),
                 numbers.masked(one.card_number),
-                (journey, words.title(journey, stops, lines)) if (journey := journeys[one.id]) else None,
+                (ride, words.title(ride, stops, lines)) if (ride := journeys[one.id]) else None,
             )
             for one in found
         ],

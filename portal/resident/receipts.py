@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import segno
 from flask import Blueprint, Response, render_template
 from sqlalchemy.orm import Session
 
@@ -60,14 +59,9 @@ class Proof:
     cosigners: list[tuple[str, datetime]]
 
     @property
-    def code(self) -> str | None:
-        """The text of its QR; nothing where it has outgrown one."""
-        text = ledger.receipt_text(self.document)
-        try:
-            segno.make(text, error="l", micro=False, boost_error=False)
-        except segno.DataOverflowError:
-            return None
-        return text
+    def codes(self) -> list[str]:
+        """The texts of its QRs: one, or several where the tree has outgrown one."""
+        return ledger.receipt_codes(self.document)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,13 +157,12 @@ def show(transfer_id: UUID) -> str:
             proof = _proof(session, transfer_id)
         except ledger.NotSealed:
             proof = None
-    code = proof.code if proof else None
     return render_template(
         "resident/receipts/show.html",
         found=found,
         transfer=found.booking.transfer,
         proof=proof,
-        drawing=qr.draw(code, error="l") if code else None,
+        drawings=[qr.draw(code, error="l") for code in proof.codes] if proof else [],
         key=ledger.checkpoint_verifier(settings()).text,
     )
 
@@ -193,13 +186,11 @@ def as_json(transfer_id: UUID) -> Response:
 @blueprint.get("/<uuid:transfer_id>/receipt.png")
 @allow(Role.RESIDENT)
 def as_picture(transfer_id: UUID) -> Response:
-    """The proof as a picture of its QR."""
+    """The proof as a picture of its QR, or of its QRs one above another."""
     with transaction() as session:
         _find(session, transfer_id)
-        code = _proof(session, transfer_id).code
-    if code is None:
-        raise UnknownReceipt(str(transfer_id))
-    return _file(qr.picture(code, error="l"), transfer_id, "image/png", "png")
+        codes = _proof(session, transfer_id).codes
+    return _file(qr.picture(*codes, error="l"), transfer_id, "image/png", "png")
 
 
 @blueprint.get("/<uuid:transfer_id>/receipt.pdf")
@@ -234,6 +225,6 @@ def _sheet(found: Found, proof: Proof) -> Sheet:
             f"books: python -m card.ledger.verify this.pdf --key {ledger.checkpoint_verifier(settings()).text}",
             zh="凭本市公钥即可用上方二维码或本 PDF 所附文件核验此笔转账已入账，且未被改动。",
         ),
-        code=proof.code,
+        codes=tuple(proof.codes),
         attached=(FILE, json.dumps(proof.document, indent=1)),
     )

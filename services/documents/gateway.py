@@ -196,9 +196,8 @@ def set_sheet(session: Session, sheet: Sheet, *, at: datetime) -> bytes:
         "note": _both(sheet.note) if sheet.note else None,
         "attached": sheet.attached,
     }
-    inputs = {"sheet": json.dumps(content, ensure_ascii=False)}
-    if sheet.code:
-        inputs["code"] = code(sheet.code, error="l").decode()
+    drawn = [code(text, error="l").decode() for text in sheet.codes]
+    inputs = {"sheet": json.dumps(content, ensure_ascii=False), "codes": json.dumps(drawn)}
     made = typst.compile(
         SHEET,
         root=SHEET.parent,

@@ -108,7 +108,7 @@ class SheetTable:
 class Sheet:
     """A statement or report of many pages: a number, facts, tables, a note. No seal: who doubts it asks the city.
 
-    ``code`` is the text of a QR as large as the page allows; ``attached`` is a file that travels inside, its name and content.
+    ``codes`` are texts of QRs as large as the page allows; ``attached`` is a file that travels inside, its name and content.
     """
 
     number: str
@@ -116,7 +116,7 @@ class Sheet:
     facts: tuple[tuple[Both, str], ...]
     tables: tuple[SheetTable, ...] = ()
     note: Both | None = None
-    code: str | None = None
+    codes: tuple[str, ...] = ()
     attached: tuple[str, str] | None = None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,13 +28,22 @@ TABLES = (
     "ledger_node",
     "ledger_checkpoint",
 )
+# Which row is changed, where not any one will do.
+ROWS = {
+    "transfer": ["reference = 'payment:1:1'"],
+    "ledger_record": ["account IS NOT NULL", "refusal IS NOT NULL"],
+    "ledger_node": ["level = 1"],
+}
 # A change of each type of column. Values stay plausible: nothing that the type itself would refuse.
 CHANGES = {
     "bigint": "{} + 1000",
     "integer": "{} + 1000",
     "smallint": "{} + 100",
     "boolean": "NOT {}",
-    "uuid": "coalesce(overlay({}::text placing '7' from 36), id::text)::uuid",
+    "uuid": (
+        "coalesce(overlay({0}::text placing translate(right({0}::text, 1), '0123456789abcdef', '123456789abcdef0') from 36),"
+        " '019a0000-0000-7000-8000-000000000001')::uuid"
+    ),
     "timestamp with time zone": "{} + interval '1 microsecond'",
     "text": "{} || 'x'",
     "jsonb": "coalesce({}, '{{}}') || '{{\"x\": 1}}'",
@@ -96,13 +106,14 @@ def expected(table: str, row: dict[str, object], changed: str) -> set[str]:
         "ledger_batch": {batch},
         "refused_transfer": {f"refusal:{row.get('id')}"},
         "ledger_seal": {f"seal:{row.get('position')}"} | ({batch} if changed in {"root", "batch_no", "records"} else set()),
-        "ledger_record": {str(row.get("subject"))} | {f"seal:{row.get('position')}"},
+        "ledger_record": {f"account:{row.get('account')}", f"refusal:{row.get('refusal')}", f"seal:{row.get('position')}"},
         "ledger_node": {f"node:{row.get('level')}/{row.get('index')}"},
         "ledger_checkpoint": {f"checkpoint:{row.get('size')}"},
     }
     by_its_new_key = {
         ("transfer", "id"): "transfer",
-        ("ledger_record", "subject"): "account",
+        ("ledger_record", "account"): "account",
+        ("ledger_record", "refusal"): "refusal",
         ("ledger_checkpoint", "size"): "checkpoint",
     }.get((table, changed))
     return names[table] | ({by_its_new_key} if by_its_new_key else set())
@@ -134,14 +145,13 @@ def test_every_column_of_every_row_is_guarded(owner: Session, key: Key) -> None:
             {"t": table},
         ).all()
         assert columns
-        for column, kind in columns:
+        for (column, kind), sealed in product(columns, ROWS.get(table, ["true"])):
             unguard(owner, table)
-            sealed = {"transfer": "reference = 'payment:1:1'", "ledger_node": "level = 1"}.get(table, "true")
             before = dict(owner.execute(text(f"SELECT * FROM card.{table} WHERE {sealed} LIMIT 1")).mappings().one())
             where = f"ctid = (SELECT ctid FROM card.{table} WHERE {sealed} LIMIT 1) AND {sealed}"
             change = CHANGES[kind].format(f'"{column}"')
             if before[column] is None and kind != "jsonb":
-                change = {"bigint": "1", "uuid": "id"}[kind]
+                change = {"bigint": "1000000", "uuid": "gen_random_uuid()"}[kind]
             changed = owner.execute(text(f'UPDATE card.{table} SET "{column}" = {change} WHERE {where}'))
             assert changed.rowcount == 1, (table, column)
             subjects = found(owner, key)

@@ -104,7 +104,7 @@ TAMPERED = {
     ),
     "a turnover": ("turnover_mark", "debit_minor = debit_minor + 1", "batch_no = :mark AND kind = 'bank'", "mark:{mark}"),
     "a seal": ("ledger_seal", "root = root || '\\x00'", "batch_no = :batch", "batch:{batch}"),
-    "a record": ("ledger_record", "hash = hash || '\\x00'", "subject = 'refusal:' || :dear", "refusal:{dear}"),
+    "a record": ("ledger_record", "hash = hash || '\\x00'", "refusal = :dear", "refusal:{dear}"),
 }
 
 

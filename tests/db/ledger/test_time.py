@@ -254,6 +254,23 @@ def test_a_month_leaves_with_its_proofs_and_every_answer_stays_the_same(
             assert verify.verify(receipt, key=public)["transfer"] == str(booking.transfer.id)
 
 
+def test_what_stayed_here_of_a_batch_whose_other_part_left_is_still_guarded(
+    database: Database, sealer: Database, database_url: str, accounts: dict[str, AccountId], here: City
+) -> None:
+    live(database, accounts)
+    sealed(database, sealer, here)
+    leave(database_url, here)
+    with owner(database_url, here) as session:
+        shared = session.scalars(
+            text("SELECT id FROM card.transfer WHERE place >> 20 IN (SELECT batch_no FROM card.archived_batch)")
+        ).all()
+        assert shared
+        session.execute(text("ALTER TABLE card.transfer DISABLE TRIGGER USER"))
+        session.execute(text("UPDATE card.transfer SET reference = 'other' WHERE id = :id"), {"id": shared[0]})
+        assert [finding.subject for finding in ledger.check_proofs(session)] == [f"transfer:{shared[0]}"]
+        session.rollback()
+
+
 def test_a_month_closes_the_same_before_and_after_it_left(
     database: Database, sealer: Database, database_url: str, accounts: dict[str, AccountId], here: City
 ) -> None:

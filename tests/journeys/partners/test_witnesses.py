@@ -89,7 +89,7 @@ def test_a_receipt_carries_what_other_cities_cosigned_and_a_stranger_verifies_it
     with pytest.raises(ledger.BadProof):
         verify.verify(receipt(nanjing, "f"), key=key, cosigners=(witness,))
 
-    text = ledger.receipt_text(document)
+    [text] = ledger.receipt_codes(document)
     picture = io.BytesIO()
     segno.make(text, error="l").save(picture, kind="png", scale=4)
     (tmp_path / "qr.png").write_bytes(picture.getvalue())

@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 ARTIFACTS = ROOT / "artifacts" / "pages"
 SIZES = {"phone": {"width": 390, "height": 844}, "desktop": {"width": 1280, "height": 800}}
 LANGUAGES = {"zh": "zh_Hans_CN", "en": "en"}
+STREAM_ENDS_SECONDS = 30
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -78,7 +79,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def serve(database_url: str, tmp_path: Path) -> Iterator[Callable[..., City]]:
     """Serve a city with these settings; it stops at the end of the test."""
-    running: list[tuple[object, Thread, Database]] = []
+    running: list[tuple[object, Thread, Flask, Database]] = []
 
     def start(**changes: object) -> City:
         database = Database(database_url, pool_size=8)
@@ -87,15 +88,22 @@ def serve(database_url: str, tmp_path: Path) -> Iterator[Callable[..., City]]:
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        running.append((server, thread, database))
+        running.append((server, thread, app, database))
         return City(f"http://127.0.0.1:{server.server_port}", app, database)
 
     yield start
-    for server, thread, database in running:
+    for server, thread, app, database in running:
         server.shutdown()  # type: ignore[attr-defined]
         thread.join()
+        streams_end(app)
         server.server_close()  # type: ignore[attr-defined]
         database.close()
+
+
+def streams_end(app: Flask) -> None:
+    """Wait for the threads of live pages, which end with the first write to a browser that has gone: they use the database."""
+    for _ in range(app.extensions["settings"].live_streams_max):
+        assert app.extensions["streams"].acquire(timeout=STREAM_ENDS_SECONDS), "a stream goes on without a reader"
 
 
 @pytest.fixture

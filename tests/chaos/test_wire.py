@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from uuid import UUID, uuid4
 
 import pytest
@@ -26,6 +27,7 @@ from tests.conftest import Servers, fresh
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 STEP = int(os.environ.get("CHAOS_STEP", "7"))  # ``make chaos`` tries every message
+Answer = TypeVar("Answer")
 SEED, GROUPS = 10, 2  # a fare, and more than any purse has: one group for each lane of the ledger
 
 
@@ -95,21 +97,29 @@ def test_posts_survive_a_cut_at_every_message(
             answered[work(at)] = post(database, work(at))
             database.close()
         assert line.happened, at
-    verdict = judge(straight, answered, asked=dict.fromkeys(answered, GROUPS))
+    verdict = persist(lambda: judge(straight, answered, asked=dict.fromkeys(answered, GROUPS)))
     ours = [sentence for sentence in verdict.wrong if "never asked for" not in sentence]
     assert not ours
     assert (verdict.seen["posted"], verdict.seen["refused"]) == (len(answered), len(answered))
 
 
-def insist(database: Database, act: Callable[[Session], object]) -> object:
-    """Do it until it is known to be done; every action of the ledger may be repeated."""
+def persist(act: Callable[[], Answer]) -> Answer:
+    """Do it until the database is there to the end: a killed process takes all others with it, those of bystanders too."""
     while True:
         try:
-            with database.transaction() as session:
-                done = act(session)
+            return act()
         except asking.AWAY:
             continue
-        return done
+
+
+def insist(database: Database, act: Callable[[Session], Answer]) -> Answer:
+    """Do it until it is known to be done; every action of the ledger may be repeated."""
+
+    def once() -> Answer:
+        with database.transaction() as session:
+            return act(session)
+
+    return persist(once)
 
 
 def reserve(database: Database, accounts: Accounts, cause: str) -> None:
@@ -180,12 +190,15 @@ def test_holds_and_reversals_survive_a_cut_at_every_message(
 
 def present(straight: Database, holder_id: UUID, reference: str) -> UUID:
     """A bill over 7 fen."""
-    with straight.transaction() as session:
-        tea = {"en": "Tea", "zh_Hans_CN": "茶"}
+    tea = {"en": "Tea", "zh_Hans_CN": "茶"}
+
+    def once(session: Session) -> UUID:
         purchases.open_merchant(session, merchant_id="tea", name=tea, kind=MerchantKind.SHOP, now=NOW)
         return purchases.present(
             session, merchant_id="tea", reference=reference, description=tea, amount_minor=7, holder_id=holder_id, now=NOW
         )
+
+    return insist(straight, once)
 
 
 def buy(database: Database, bill_id: UUID, holder_id: UUID) -> None:
@@ -219,9 +232,15 @@ def test_a_purchase_survives_a_cut_at_every_message(
             buy(database, bills[-1], holder_id)
             database.close()
         assert line.happened, at
-    with straight.transaction() as session:
-        for bill_id in bills:
-            assert purchases.bill(session, bill_id).state is BillState.PAID
-            assert len(ledger.transfers_by_reference(session, f"bill:{bill_id}")) == 1
-        assert ledger.balance(session, purse).posted_minor == 10_000 - 7 * len(bills)
-        assert ledger.check_books(session).right
+
+    def as_it_stands(session: Session) -> tuple[list[BillState], list[int], int, bool]:
+        references = [f"bill:{bill_id}" for bill_id in bills]
+        return (
+            [purchases.bill(session, bill_id).state for bill_id in bills],
+            [len(ledger.transfers_by_reference(session, reference)) for reference in references],
+            ledger.balance(session, purse).posted_minor,
+            ledger.check_books(session).right,
+        )
+
+    paid, count = [BillState.PAID] * len(bills), len(bills)
+    assert insist(straight, as_it_stands) == (paid, [1] * count, 10_000 - 7 * count, True)

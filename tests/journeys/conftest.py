@@ -60,9 +60,9 @@ def face() -> None:
     build.build()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium, once a run."""
+    """Chromium, once a module: while it is open this thread counts as inside an event loop, where nobody else may begin one."""
     path = find()
     if path is None:
         assert not os.environ.get("CI"), "CI has a Chromium"

@@ -1,7 +1,6 @@
 """``python -m benchmarks.memory``: the memory of web and worker over a million taps (``--taps`` for fewer).
 
-One city, one web process, one worker; resident memory after every twentieth of the taps. It takes some minutes, so it stands
-apart from ``make bench``.
+One city, one web process, one worker; resident memory after every twentieth of the taps. (A gate's is in ``benchmarks.gate``.)
 """
 
 import argparse

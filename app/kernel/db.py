@@ -110,6 +110,8 @@ class Database:
         self.info: dict[Any, Any] = {}  # what every session of this database carries in ``session.info``
         self.closing: list[Callable[[], None]] = []  # what ends before the connections are given back
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        each = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # the same pool of connections
+        self._statements = sessionmaker(each, expire_on_commit=False)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -126,6 +128,14 @@ class Database:
                 if refusal is None:
                     raise
                 raise refusal from error
+
+    @contextmanager
+    def statements(self) -> Iterator[Session]:
+        """A session in which every statement is a transaction of its own: without the two ways to the database that beginning
+        and committing take. For who reads and then writes with one statement; no ORM object may be changed in it.
+        """
+        with self._statements(info=self.info) as session:
+            yield session
 
     def skew(self, now: datetime) -> timedelta:
         """How far ``now``, of this process's clock, is ahead of the database's clock; negative where it is behind."""

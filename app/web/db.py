@@ -22,6 +22,13 @@ def settings() -> Settings:
 
 
 @contextmanager
+def statements() -> Iterator[Session]:
+    """Statements that each commit by themselves; see ``Database.statements``."""
+    with database().statements() as session:
+        yield session
+
+
+@contextmanager
 def transaction() -> Iterator[Session]:
     """One database transaction: the edge opens it, actions join it, the redirect follows it."""
     with database().transaction() as session:

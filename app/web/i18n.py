@@ -14,7 +14,7 @@ from babel.core import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import Flask, Response, current_app, g, has_request_context, request
+from flask import Flask, Response, current_app, has_request_context, request
 from flask_babel import Babel, Domain, get_locale, gettext
 
 LANGUAGES: Final = ("zh_Hans_CN", "en")
@@ -110,7 +110,3 @@ def install(app: Flask) -> None:
         if asked in LANGUAGES and asked != request.cookies.get(COOKIE):
             response.set_cookie(COOKIE, asked, max_age=31_536_000, samesite="Lax", secure=app.config["SESSION_COOKIE_SECURE"])
         return response
-
-    @app.before_request
-    def announce() -> None:
-        g.language = language()

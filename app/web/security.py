@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Request, Response, g, request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_limiter import Limiter
 from flask_limiter.util import get_remote_address
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -23,6 +24,16 @@ limiter: Final = Limiter(
 )
 
 UPLOAD_BYTES_MAX: Final = 16 * 1024 * 1024
+NOTHING: Final = "default-src 'none'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+FOR_MACHINES: Final = frozenset({"application/cbor", "application/json", "application/problem+json"})  # these load nothing
+
+
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions, without the work of looking for one where no cookie came: a terminal's request brings none."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """The browser's session, or an empty one."""
+        return super().open_session(app, request) if request.cookies else self.session_class()
 
 
 class FormExpired(Invalid):
@@ -40,7 +51,8 @@ def csp_nonce() -> str:
     return str(g.csp_nonce)
 
 
-def _headers(settings: Settings) -> dict[str, str]:
+def _policy(settings: Settings) -> str:
+    """What a page (or a worker's script) may load."""
     stripe = settings.stripe_public_base
     policy = {
         "default-src": "'none'",
@@ -56,8 +68,12 @@ def _headers(settings: Settings) -> dict[str, str]:
         "base-uri": "'none'",
         "frame-ancestors": "'none'",
     }
+    return "; ".join(f"{name} {value}" for name, value in policy.items())
+
+
+def _headers(settings: Settings) -> dict[str, str]:
+    """What every answer carries beside its policy."""
     headers = {
-        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
         "Referrer-Policy": "same-origin",
@@ -88,6 +104,7 @@ def install(app: Flask, settings: Settings) -> None:
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    app.session_interface = Sessions()
     csrf.init_app(app)
     limiter.init_app(app)
 
@@ -113,9 +130,13 @@ def install(app: Flask, settings: Settings) -> None:
     def expired(error: CSRFError) -> Response:
         return answer(FormExpired(error.description or ""))
 
+    always = _headers(settings)
+
     @app.after_request
     def harden(response: Response) -> Response:
-        for name, value in _headers(settings).items():
+        policy = NOTHING if response.mimetype in FOR_MACHINES else _policy(settings)
+        response.headers.setdefault("Content-Security-Policy", policy)
+        for name, value in always.items():
             response.headers.setdefault(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")
         if request.endpoint != "static" and "Cache-Control" not in response.headers:

@@ -1,16 +1,15 @@
 """Who this process is in the federation: one city (or the hub), its address and its keys.
 
-A process announces itself once when it starts; doors that receive only a database or a session find it again by the engine.
+A process announces itself once when it starts; doors that receive only a database or a session find it there.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from weakref import WeakKeyDictionary
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from app.kernel import signing
@@ -74,23 +73,27 @@ def of_settings(settings: Settings) -> Identity:
     )
 
 
-_announced: Final[WeakKeyDictionary[Engine, Identity]] = WeakKeyDictionary()
+INFO: Final = "partners.identity"
 
 
 def announce(database: Database, settings: Settings) -> Identity:
     """Remember who uses ``database`` in this process."""
     found = of_settings(settings)
-    _announced[database.engine] = found
+    database.info[INFO] = found
     return found
 
 
 def of_database(database: Database) -> Identity:
     """Who uses ``database``."""
-    return _announced[database.engine]
+    return _known(database.info)
 
 
 def of_session(session: Session) -> Identity:
     """Who uses the database of ``session``."""
-    engine = session.get_bind()
-    assert isinstance(engine, Engine)
-    return _announced[engine]
+    return _known(session.info)
+
+
+def _known(info: Mapping[str, object]) -> Identity:
+    found = info.get(INFO)
+    assert isinstance(found, Identity), "this database was never told who uses it"
+    return found

@@ -2,7 +2,7 @@
 
 import json
 from datetime import date, datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from flask import Flask, Response, current_app, g, jsonify, request
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from app.kernel import clock
 from app.kernel.errors import Forbidden
 from app.web.auth import Caller, Principal, machine, partner_city, principal, public, register_authenticator, terminal
-from app.web.db import settings, transaction
+from app.web.db import settings, statements, transaction
 from app.web.security import limiter
 from card import credentials
 from card.credentials import CredentialRefused, Reason, TapKind
@@ -244,20 +244,26 @@ def authorise() -> Response:
     qr, kind = credentials.cbor.field(asked, "qr", bytes), credentials.cbor.field(asked, "kind", str)
     if kind not in set(TapKind):
         raise CredentialRefused(Reason.MALFORMED, "kind")
-    try:
-        found = _authorise(TapKind(kind), qr)
-    except UniqueViolation:  # the same was asked twice at once: the other has held it by now
-        found = _authorise(TapKind(kind), qr)
+    found = _authorise(TapKind(kind), qr)
     until = int(found.until.timestamp()) if found.until else 0
     answer = {"approved": found.approved, "code": found.code, "held_minor": found.held_minor, "until": until}
     return Response(credentials.cbor.write(answer), content_type=CBOR)
 
 
 def _authorise(kind: TapKind, qr: bytes) -> authorisation.Authorised:
-    with transaction() as session:
-        return authorisation.authorise(
-            session, terminal_id=UUID(principal().id), kind=kind, qr=qr, now=clock.now(), proved_by=g.get("proved_by")
-        )
+    """Mostly one statement reserves the fare; where it does not, a transaction finds out why."""
+    asked: dict[str, Any] = {"terminal_id": UUID(principal().id), "kind": kind, "qr": qr, "proved_by": g.get("proved_by")}
+    found = None
+    try:
+        with statements() as session:
+            found = authorisation.authorise(session, **asked, now=clock.now(), at_once=True)
+    except UniqueViolation:  # the same was asked twice at once: the other has held it by now
+        pass
+    if found is None:
+        with transaction() as session:
+            found = authorisation.authorise(session, **asked, now=clock.now())
+    assert found is not None, "only a decision at once may be none"
+    return found
 
 
 def _receive() -> credentials.Receipt:

@@ -40,12 +40,20 @@ def hold_id(shown: Presentation) -> UUID:
 
 
 def authorise(
-    session: Session, *, terminal_id: UUID, kind: TapKind, qr: bytes, now: datetime, proved_by: bytes | None = None
-) -> Authorised:
+    session: Session,
+    *,
+    terminal_id: UUID,
+    kind: TapKind,
+    qr: bytes,
+    now: datetime,
+    proved_by: bytes | None = None,
+    at_once: bool = False,
+) -> Authorised | None:
     """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception.
 
-    ``proved_by`` is the key by which the terminal spoke, where only this process's memory vouches for it. Raises
-    ``UnknownTerminal``, ``CertificateExpired``.
+    With ``at_once`` nothing is written but by one statement, so ``session`` may commit each by itself; where that one does not
+    do, the answer is None and nothing has changed: decide again in a transaction. ``proved_by`` is the key by which the
+    terminal spoke, where only this process's memory vouches for it. Raises ``UnknownTerminal``, ``CertificateExpired``.
     """
     terminal = terminals.standing(session, terminal_id, proved_by=proved_by, now=now)
     try:
@@ -74,7 +82,7 @@ def authorise(
     )
     if done:
         return Authorised(approved=True, held_minor=stake, until=until)
-    return _hold(session, terminal, shown, holder_id=found.holder_id, stake=stake, now=now)
+    return None if at_once else _hold(session, terminal, shown, holder_id=found.holder_id, stake=stake, now=now)
 
 
 def _reference(shown: Presentation) -> str:

@@ -86,6 +86,7 @@ def _page(application_id: UUID, refusal: Invalid | None = None) -> tuple[str, in
         case=case,
         item=case.item,
         applicant=person,
+        applicant_name=person.called(language()),
         state=case.state.value,
         state_name=cases.state_name(case.state),
         tone=cases.tone(case.state),

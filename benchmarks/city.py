@@ -283,9 +283,9 @@ def granian(target: str, *, port: int, workers: int, threads: int) -> tuple[str,
 
 
 @contextmanager
-def program(of: City, target: str, *, port: int, threads: int = 2) -> Iterator[psutil.Process]:
+def program(of: City, target: str, *, port: int, workers: int, threads: int) -> Iterator[psutil.Process]:
     """Another application behind a web server of the same make, for comparison."""
-    command = granian(target, port=port, workers=1, threads=threads)
+    command = granian(target, port=port, workers=workers, threads=threads)
     environment = {**os.environ, **environment_of(of.settings), "DATABASE_POOL_SIZE": str(threads)}
     started = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:

@@ -113,8 +113,8 @@ def main() -> None:
         ports = dict(zip(SERVERS, (of.port, of.port + 1), strict=True))
         first, second = SERVERS.items()
         with (
-            city.program(of, first[1], port=ports[first[0]], threads=asked.callers) as one,
-            city.program(of, second[1], port=ports[second[0]], threads=asked.callers) as other,
+            city.program(of, first[1], port=ports[first[0]], workers=1, threads=asked.callers) as one,
+            city.program(of, second[1], port=ports[second[0]], workers=1, threads=asked.callers) as other,
             ThreadPoolExecutor(asked.callers) as pool,
         ):
             for turn in range(asked.rounds + 1):

@@ -207,20 +207,25 @@ def book_claim(session: Session, payload: Json, *, now: datetime) -> None:
 
 
 def close_window(session: Session, *, window: date, by: str, now: datetime) -> list[UUID]:
-    """Cut a file for every other city: its waiting claims of ``window`` and earlier. Zero files are cut too.
+    """Cut files for every other city: its waiting claims of ``window`` and earlier. Zero files are cut too.
 
-    Several files a day carry the numbers 1, 2, …; later records keep their window and go with the next file.
+    Several files a day carry the numbers 1, 2, …; later records keep their window and go with the next file. Where one file
+    would be too large to be sent, several are cut, each up to an instant that is its cut-off.
     """
-    made = []
+    made: list[UUID] = []
     for city in partners.cities(session):
-        made.append(_cut(session, issuer=city.code, window=window, by=by, now=now))
+        more = True
+        while more:
+            file_id, more = _cut(session, issuer=city.code, window=window, by=by, now=now)
+            made.append(file_id)
     audit.record(session, actor=by, action="window.close", subject=f"window:{window}", at=now, details={"files": len(made)})
     return made
 
 
-def _cut(session: Session, *, issuer: str, window: date, by: str, now: datetime) -> UUID:
+def _cut(session: Session, *, issuer: str, window: date, by: str, now: datetime) -> tuple[UUID, bool]:
+    """One file of the oldest claims; its id, and whether claims are left for another one."""
     acquirer = partners.own_city(session).code
-    rows = session.scalars(
+    waiting = session.scalars(
         select(RecordRow)
         .where(
             RecordRow.side == Side.CLAIM,
@@ -229,14 +234,18 @@ def _cut(session: Session, *, issuer: str, window: date, by: str, now: datetime)
             RecordRow.state == RecordState.WAITING,
             RecordRow.window <= window,
         )
-        .order_by(RecordRow.id)
-        .limit(manifest.ROWS_MAX)
+        .order_by(RecordRow.accepted_at, RecordRow.id)
+        .limit(manifest.ROWS_CUT + 1)
         .with_for_update()
     ).all()
+    rows, more = waiting[: manifest.ROWS_CUT], len(waiting) > manifest.ROWS_CUT
+    if more:  # of what was accepted at one instant nothing is left behind, unless it is a whole file's
+        rows = [row for row in rows if row.accepted_at < waiting[-1].accepted_at] or rows
+    cut_off = rows[-1].accepted_at if more else now  # what the issuer debited later is not due in this file
     last = session.scalars(
         select(FileRow)
         .where(FileRow.acquirer == acquirer, FileRow.issuer == issuer, FileRow.direction == "sent")
-        .order_by(FileRow.made_at.desc(), FileRow.id.desc())
+        .order_by(FileRow.made_at.desc(), FileRow.number.desc())
         .limit(1)
     ).one_or_none()
     numbers = session.scalars(
@@ -253,10 +262,10 @@ def _cut(session: Session, *, issuer: str, window: date, by: str, now: datetime)
         window=window,
         number=number,
         previous=last.digest if last else None,
-        cut_off=now,
+        cut_off=cut_off,
         kid=partners.federation_key(session).kid,
     )
-    file_id = ids.derived_id(now, "clearing-file", acquirer, issuer, window.isoformat(), str(number))
+    file_id = ids.derived_id(cut_off, "clearing-file", acquirer, issuer, window.isoformat(), str(number))
     session.add(
         FileRow(
             id=file_id,
@@ -269,7 +278,7 @@ def _cut(session: Session, *, issuer: str, window: date, by: str, now: datetime)
     _set_state(session, Side.CLAIM, [row.id for row in rows], RecordState.FILED, file_id=file_id)
     session.flush()
     outbox.emit(session, "file.cut", {"file_id": str(file_id)}, at=now)
-    return file_id
+    return file_id, more
 
 
 def _file_facts(said: Json, token: str, records: bytes, *, now: datetime) -> Json:
@@ -322,7 +331,7 @@ def receive_file(session: Session, *, sender: str, token: str, records: bytes, n
     last = session.scalars(
         select(FileRow)
         .where(FileRow.acquirer == sender, FileRow.issuer == own, FileRow.direction == "received")
-        .order_by(FileRow.made_at.desc(), FileRow.id.desc())
+        .order_by(FileRow.made_at.desc(), FileRow.number.desc())
         .limit(1)
         .with_for_update()
     ).one_or_none()

@@ -15,7 +15,8 @@ from card.clearing.rules import SCHEME, BadClearingFile, Charge, charge_from
 
 TYPE: Final = "clearing-manifest+jwt"
 BUCKETS: Final = 4096
-ROWS_MAX: Final = 1_000_000
+ROWS_MAX: Final = 1_000_000  # that a received file may hold
+ROWS_CUT: Final = 150_000  # that a file of ours holds: some 70 bytes each on the way, and a message may have 16 MiB
 SCHEMA: Final = pa.schema(
     [
         ("id", pa.string()),

@@ -11,7 +11,7 @@ import pytest
 from app.kernel import clock
 from app.kernel.errors import FourEyes
 from card import clearing, ledger, partners
-from card.clearing import Move
+from card.clearing import Move, manifest
 from card.clearing.models import FileRow
 from card.ledger import chart
 from tests.charges import HOLDER, HUB, NANJING, SUZHOU, balances, book, card_of_nanjing, charge, deliver
@@ -159,6 +159,30 @@ def test_a_day_of_charges_is_filed_matched_disputed_corrected_netted_and_settled
     assert balances(suzhou, chart.due_from(NANJING), chart.settlement()) == [0, 0]
     assert balances(nanjing, chart.due_to(SUZHOU), chart.settlement(), chart.bank()) == [0, 0, -10_000 + 400 + 620]
     assert balances(hub, chart.settlement(), chart.clearing_fees(), chart.bank()) == [0, 3, -3]
+
+
+def test_a_day_too_large_for_one_file_goes_in_several_and_nothing_is_broken_between_them(
+    cities: dict[str, Running], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nanjing, suzhou = cities[NANJING], cities[SUZHOU]
+    monkeypatch.setattr(manifest, "ROWS_CUT", 3)
+    card = card_of_nanjing(nanjing)
+    begin = clock.now() - timedelta(minutes=30)
+    minutes = (0, 1, 2, 2, 3, 4, 5)  # two were accepted at one instant, on the border of a file
+    made = [charge(f"t{n}", 100 + n, card_number=card, at=begin + timedelta(minutes=at)) for n, at in enumerate(minutes, 1)]
+    for found in reversed(made):
+        book(suzhou, found)
+        book(nanjing, found)
+    close(suzhou)
+    deliver(cities)
+    for city in (nanjing, suzhou):
+        with city.database.transaction() as session:
+            sent = sorted((file.number, file.count, file.matched_count) for file in clearing.files(session))
+            assert sent == [(1, 2, 2), (2, 3, 3), (3, 2, 2)]
+            assert clearing.breaks(session) == []
+            files = session.query(FileRow).order_by(FileRow.number).all()
+            assert [file.previous for file in files] == [None, files[0].digest, files[1].digest]
+            assert [file.cut_off for file in files[:2]] == [made[1].accepted_at, made[4].accepted_at]
 
 
 def test_a_replayed_file_changes_nothing_and_a_changed_one_is_a_manifest_break(cities: dict[str, Running]) -> None:

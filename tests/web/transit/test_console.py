@@ -21,6 +21,7 @@ from app.kernel.db import Database
 from app.web.auth import Role
 from card import credentials, ledger, transit
 from card.transit.models import Enrolment, TapAlarm
+from portal.operator import console
 from tests.gates import Gate, books_are_right, gate, import_feed, phone, purse, some_rides
 from tests.signing_in import resident, sign_in_as
 from tests.web.strictly import parse
@@ -145,7 +146,9 @@ def test_a_token_is_revoked_before_it_is_used(client: FlaskClient, database: Dat
     assert (answer.status_code, answer.json["code"]) == (401, "enrolment-refused")
 
 
-def test_page_table_bank_file_and_paper_of_a_day_say_what_the_ledger_says(client: FlaskClient, database: Database) -> None:
+def test_page_table_bank_file_and_paper_of_a_day_say_what_the_ledger_says(
+    client: FlaskClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     some_rides(database, resident(database))
     with database.transaction() as session:
         account = ledger.account_id(session, ledger.chart.operator("nj-metro"))
@@ -154,9 +157,14 @@ def test_page_table_bank_file_and_paper_of_a_day_say_what_the_ledger_says(client
     operator(client, database, "nj-metro")
     page = client.get(f"/operator/statement{EN}").text
     assert f"The ledger booked the same sum: ¥{booked / 100:.2f}." in page
-    rows = list(csv.DictReader(io.StringIO(client.get("/operator/statement.csv").text.removeprefix("\ufeff"))))
+    table = client.get("/operator/statement.csv").text
+    rows = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"))))
     assert (rows[-1]["transfer_id"], rows[-1]["amount"], rows[-1]["liability"]) == ("total", *[f"{booked / 100:.2f}"] * 2)
     assert sum(Decimal(row["amount"]) for row in rows[:-1]) * 100 == booked
+    monkeypatch.setattr(console, "PIECE", 100)
+    pieces = list(client.get("/operator/statement.csv").iter_encoded())
+    assert len(pieces) > 1, "a large day goes out as it is read"
+    assert b"".join(pieces).decode() == table
     camt = client.get("/operator/statement.xml")
     assert camt.content_type.startswith("application/xml")
     (statement,) = XmlParser().from_bytes(camt.data, Document).bk_to_cstmr_stmt.stmt

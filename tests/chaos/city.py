@@ -340,7 +340,7 @@ class Payer:
                     merchant_id="chaos-tea",
                     reference=f"tea-{number}",
                     description={"en": "Tea", "zh_Hans_CN": "茶"},
-                    amount_minor=100 + number,
+                    amount_minor=100 + number % 100,  # tens of thousands before the purse is empty
                     holder_id=self._holder,
                     now=clock.now(),
                 )

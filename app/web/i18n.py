@@ -14,7 +14,7 @@ from babel.core import Locale
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.support import Translations
-from flask import Flask, Response, current_app, has_request_context, request
+from flask import Flask, Response, current_app, g, has_request_context, request
 from flask_babel import Babel, Domain, get_locale, gettext
 
 LANGUAGES: Final = ("zh_Hans_CN", "en")
@@ -56,9 +56,12 @@ def rooms() -> dict[str, str]:
 
 def _room() -> str:
     """The catalogue that is asked first on this page."""
-    view = current_app.view_functions.get(request.endpoint or "") if has_request_context() else None
-    module = getattr(view, "__module__", "")
-    return rooms().get(module) or rooms().get(module.rpartition(".")[0], "")
+    if not has_request_context():
+        return ""
+    if "room" not in g:
+        module = getattr(current_app.view_functions.get(request.endpoint or ""), "__module__", "")
+        g.room = rooms().get(module) or rooms().get(module.rpartition(".")[0], "")
+    return str(g.room)
 
 
 def in_language(language: str, message: str) -> str:
@@ -84,7 +87,15 @@ def choose() -> str:
 
 
 def language() -> str:
-    """The language of this request: one of ``LANGUAGES``."""
+    """The language of this request: one of ``LANGUAGES``. It is chosen once: a page asks for each of its words."""
+    if not has_request_context():
+        return _spoken()
+    if "language" not in g:
+        g.language = _spoken()
+    return str(g.language)
+
+
+def _spoken() -> str:
     found = get_locale()
     return "en" if found is not None and found.language == "en" else DEFAULT
 

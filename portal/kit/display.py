@@ -1,6 +1,7 @@
 """What every page of a process shares: city, navigation, languages, large text, versions of files."""
 
 import hashlib
+import os
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -21,16 +22,18 @@ LANGUAGE_TAGS: Final = {"zh_Hans_CN": "zh-CN", "en": "en"}
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, _changed_ns: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+def _digest(path: str, _changed_ns: int) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
 
 
 def asset(name: str) -> str:
     """Address of a file under ``portal/static`` that changes when the file does, so a browser may keep it for a year."""
-    path = Path(current_app.static_folder or "") / name
-    if not path.is_file():
+    path = f"{current_app.static_folder}/{name}"
+    try:
+        changed_ns = os.stat(path).st_mtime_ns  # noqa: PTH116  a page asks for eight of them
+    except FileNotFoundError:
         return url_for("static", filename=name)  # the build step has not run yet: the page still works, plainly
-    return url_for("static", filename=name, v=_digest(path, path.stat().st_mtime_ns))
+    return url_for("static", filename=name, v=_digest(path, changed_ns))
 
 
 def text_size() -> str:

@@ -3,9 +3,7 @@
 A city of one database is shard 0. Where one PostgreSQL is not enough, Citus spreads the same tables over many by their
 ``shard`` (``docs/scaling.md``): what is booked together stands in one shard, so no statement of the ledger ever joins two. A
 transfer from an account of one shard to one of another is two local transfers, each exact in its own shard, through an open
-account on
-  either
-side; the outbox carries the second, so that a crash between them delays it and never loses or doubles it.
+account on either side; the outbox carries the second, so that a crash between them delays it and never loses or doubles it.
 """
 
 from dataclasses import dataclass

@@ -1,14 +1,18 @@
 """What accounts and transfers are called on a screen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from flask import url_for
+from sqlalchemy.orm import Session
 
 from app.kernel.errors import msg
 from app.web.i18n import translate
+from card import health, purchases, transit
 from card.ledger import FORK, AccountKind, FindingKind, TransferCode
+from portal.kit import care, journeys
+from portal.kit.display import two_languages
 
 KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.PURSE: msg("Card purses"),
@@ -130,9 +134,43 @@ def code_name(code: TransferCode) -> str:
     return translate(CODES[code])
 
 
-def account_name(key: str) -> str:
-    """An account's key in words: its kind, and whose it is (``Card purses · 019a…``). An unknown key stays as it is."""
+def owner_names(session: Session, keys: Iterable[str]) -> dict[str, str]:
+    """Whose the accounts are, by key, in the page's language: operators, hospitals, merchants, cities and schemes.
+
+    A key whose owner has no public name is left out: the ledger knows no residents.
+    """
+    asked = {key: (kind, owner) for key in keys for kind, _, owner in [key.partition(":")] if owner}
+    kinds = {kind for kind, _ in asked.values()}
+    names: dict[tuple[str, str], str] = {}
+    if AccountKind.OPERATOR in kinds:
+        names |= {(AccountKind.OPERATOR, one.id): journeys.named(one.names) for one in transit.operators(session)}
+    if AccountKind.MERCHANT in kinds:
+        found = purchases.merchants(session)
+        names |= {(AccountKind.MERCHANT, id_): two_languages(name) for id_, name in found.items()}
+    for kind, owner in set(asked.values()):
+        if kind == AccountKind.HOSPITAL:
+            names[kind, owner] = _hospital_name(session, owner)
+        elif kind in {AccountKind.DUE_TO, AccountKind.DUE_FROM}:
+            names[kind, owner] = journeys.city(owner)
+        elif kind in {AccountKind.POOLED_FUND, AccountKind.CATASTROPHIC_FUND} and owner in care.SCHEMES:
+            names[kind, owner] = translate(care.SCHEMES[health.Scheme(owner)])
+    return {key: name for key, place in asked.items() if (name := names.get(place)) and name != place[1]}
+
+
+def _hospital_name(session: Session, hospital_id: str) -> str:
+    try:
+        return two_languages(health.hospital(session, hospital_id).name)
+    except health.NoSuchHospital:
+        return ""
+
+
+def account_name(key: str, owners: Mapping[str, str] | None = None) -> str:
+    """An account's key in words: its kind, and whose it is (``Transit operators · Nanjing Metro``).
+
+    ``owners`` is what :func:`owner_names` says of the key; without a name the owner's id stands there. An unknown key stays as
+    it is.
+    """
     kind, _, owner = key.partition(":")
     if kind not in KINDS:
         return key
-    return kind_name(AccountKind(kind)) + (f" · {owner}" if owner else "")
+    return kind_name(AccountKind(kind)) + (f" · {(owners or {}).get(key, owner)}" if owner else "")

@@ -58,6 +58,7 @@ GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
         AccountKind.SHARD,
     ),
 }
+ORDER: Final = tuple(kind for kinds in GROUPS.values() for kind in kinds)  # in which every page of the books lists the kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +148,12 @@ def accounts(kind: str) -> str:
             session, AccountKind(kind), after=AccountId(after) if after is not None else None, limit=PAGE + 1
         )
         balances = ledger.balances(session, [account.id for account in found])
+        owners = books.owner_names(session, [account.key for account in found])
     return render_template(
         "staff/ledger/accounts.html",
         kind=kind,
         title=books.kind_name(AccountKind(kind)),
-        accounts=[(account, balances.get(account.id, 0)) for account in found[:PAGE]],
+        accounts=[(account, owners.get(account.key, ""), balances.get(account.id, 0)) for account in found[:PAGE]],
         more=found[PAGE - 1].id if len(found) > PAGE else None,
     )
 
@@ -166,13 +168,16 @@ def account(account_id: int) -> str:
         balance = ledger.balance(session, found.id)
         lines = ledger.statement(session, found.id, before=before, limit=CHARTED)
         holds = ledger.pending_holds(session, found.id)
+        owners = books.owner_names(session, [found.key, *(line.counter_key for line in lines)])
     return render_template(
         "staff/ledger/account.html",
         account=found,
         kind=books.kind_name(found.kind),
+        owner=owners.get(found.key, ""),
         balance=balance,
         line=balance_line(lines),
-        lines=[(line, books.code_name(line.code), books.account_name(line.counter_key)) for line in lines[:PAGE]],
+        charted=len(lines),
+        lines=[(line, books.code_name(line.code), books.account_name(line.counter_key, owners)) for line in lines[:PAGE]],
         holds=holds,
         before=before,
         older=lines[PAGE - 1].cursor if len(lines) > PAGE else None,
@@ -230,6 +235,7 @@ def transfer(transfer_id: UUID) -> str:
         proof = _proof(session, transfer_id)
         related = ledger.transfers_by_reference(session, booking.transfer.reference)
         names = _cities(session)
+        owners = books.owner_names(session, [side.key for side in sides])
     return render_template(
         "staff/ledger/transfer.html",
         booking=booking,
@@ -237,8 +243,8 @@ def transfer(transfer_id: UUID) -> str:
         code=books.code_name(booking.transfer.code),
         debit=sides[0],
         credit=sides[1],
-        debit_name=books.account_name(sides[0].key),
-        credit_name=books.account_name(sides[1].key),
+        debit_name=books.account_name(sides[0].key, owners),
+        credit_name=books.account_name(sides[1].key, owners),
         reversals=reversals,
         parts=parts if len(parts) > 1 else [],
         proof=proof,
@@ -415,8 +421,7 @@ def trial_balance() -> str:
     beginning = datetime(day.year, day.month, day.day, tzinfo=clock.SHANGHAI)
     with transaction() as session:
         lines = ledger.day_balance(session, beginning=beginning, ending=beginning + timedelta(days=1))
-    order = [kind for kinds in GROUPS.values() for kind in kinds]
-    lines.sort(key=lambda line: order.index(line.kind))
+    lines.sort(key=lambda line: ORDER.index(line.kind))
     sums = [
         sum(line.opening_minor for line in lines),
         sum(line.debit_minor for line in lines),
@@ -426,6 +431,7 @@ def trial_balance() -> str:
     return render_template(
         "staff/ledger/trial_balance.html",
         day=day,
+        today=today,
         earlier=day - timedelta(days=1),
         later=day + timedelta(days=1) if day < today else None,
         lines=[(line, books.kind_name(line.kind)) for line in lines],

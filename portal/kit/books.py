@@ -13,6 +13,7 @@ from card import health, purchases, transit
 from card.ledger import FORK, AccountKind, FindingKind, TransferCode
 from portal.kit import care, journeys
 from portal.kit.display import two_languages
+from portal.kit.money import yuan
 
 KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.PURSE: msg("Card purses"),
@@ -104,6 +105,19 @@ FINDINGS: Final = {
 }
 
 
+IN_FEN: Final = frozenset(
+    {
+        FindingKind.BALANCE,
+        FindingKind.HELD,
+        FindingKind.FLOOR,
+        FindingKind.RUNNING_BALANCE,
+        FindingKind.HOLD,
+        FindingKind.REVERSAL,
+        FindingKind.SUM,
+    }
+)  # the findings that say an amount, as a bare number of fen
+NOTHING: Final = msg("nothing")  # as a check says it of what is not there
+
 SUITES: Final = (msg("SHA-256 and Ed25519"), msg("SM3 and SM2"))  # as the ledger's tree names them
 
 
@@ -116,6 +130,13 @@ def cosigners(said: Mapping[str, str]) -> list[tuple[str, datetime]]:
 def finding_name(kind: str) -> str:
     """What a check found, in the page's language."""
     return translate(FINDINGS[kind]) if kind in FINDINGS else kind
+
+
+def finding_said(kind: str, said: str) -> str:
+    """What a finding expected or found: an amount as money, all else as the check wrote it."""
+    if kind in IN_FEN and said.removeprefix("-").isdecimal():
+        return yuan(int(said))
+    return translate(NOTHING) if said == NOTHING else said
 
 
 def subject_link(subject: str) -> str:

@@ -381,11 +381,16 @@ def _alarm_page(alarm_id: UUID, errors: dict[str, str] | None = None, status: in
         found = ledger.alarm(session, alarm_id)
         by = UUID(found.acknowledged_by.partition(":")[2]) if found.acknowledged_by else None
         name = people.get(session, by).called(language()) if by else ""
+        what, _, key = found.subject.partition(":")
+        owners = books.owner_names(session, [key]) if what == "account" else {}
     page = render_template(
         "staff/ledger/alarm.html",
         alarm=found,
         kind=books.finding_name(found.kind),
         link=books.subject_link(found.subject),
+        about=books.account_name(key, owners) if what == "account" else "",
+        expected=books.finding_said(found.kind, found.expected),
+        found=books.finding_said(found.kind, found.found),
         by=name,
         answers=bool(principal().roles & set(IN_CHARGE)),
         errors={field: translate(text) for field, text in (errors or {}).items()},

@@ -49,7 +49,10 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.addEventListener('click', () => window.print())
 }
 
-// Where the line of stops is longer than a phone is wide, the present stop is in sight.
+// Where the line of stops is longer than a phone is wide, the present stop is in sight, and each end that goes on fades.
+const line = document.querySelector('.city-line__stops')
+const fade = () => line.classList.toggle('city-line__stops--moved', line.scrollLeft > 0)
+line?.addEventListener('scroll', fade, { passive: true })
 const present = document.querySelector('.city-line__stop--here')
 if (present && present.parentElement.scrollWidth > present.parentElement.clientWidth) {
   present.parentElement.scrollLeft = present.offsetLeft - (present.parentElement.clientWidth - present.offsetWidth) / 2

@@ -162,10 +162,11 @@ def accounts(kind: str) -> str:
 @allow(*STAFF)
 def account(account_id: int) -> str:
     """An account: its balance, its balance line, its statement."""
-    before = request.args.get("before") or None
+    before, at = request.args.get("before") or None, _instant("at")
     with transaction() as session:
         found = ledger.account(session, AccountId(account_id))
         balance = ledger.balance(session, found.id)
+        then_minor = ledger.balance_at(session, found.id, at) if at else 0
         lines = ledger.statement(session, found.id, before=before, limit=CHARTED)
         holds = ledger.pending_holds(session, found.id)
         owners = books.owner_names(session, [found.key, *(line.counter_key for line in lines)])
@@ -175,6 +176,10 @@ def account(account_id: int) -> str:
         kind=books.kind_name(found.kind),
         owner=owners.get(found.key, ""),
         balance=balance,
+        at=at,
+        then_minor=then_minor,
+        newest=_as_field(clock.now()),
+        chosen=_as_field(at) if at else "",
         line=balance_line(lines),
         charted=len(lines),
         lines=[(line, books.code_name(line.code), books.account_name(line.counter_key, owners)) for line in lines[:PAGE]],
@@ -182,6 +187,20 @@ def account(account_id: int) -> str:
         before=before,
         older=lines[PAGE - 1].cursor if len(lines) > PAGE else None,
     )
+
+
+def _instant(name: str) -> datetime | None:
+    """The instant in the query, or nothing. A form says it in the city's own time."""
+    try:
+        found = datetime.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=clock.SHANGHAI)
+
+
+def _as_field(instant: datetime) -> str:
+    """An instant as a form's field for a date and a time holds it."""
+    return f"{clock.local(instant):%Y-%m-%dT%H:%M}"
 
 
 @blueprint.get("/account/<int:account_id>/statement.csv")
@@ -226,9 +245,12 @@ def _inert(text: str) -> str:
 @blueprint.get("/transfer/<uuid:transfer_id>")
 @allow(*STAFF)
 def transfer(transfer_id: UUID) -> str:
-    """A transfer with both of its sides."""
+    """A transfer with both of its sides; one that was refused with the reason."""
     with transaction() as session:
-        booking = ledger.booking(session, transfer_id)
+        try:
+            booking = ledger.booking(session, transfer_id)
+        except ledger.UnknownTransfer:
+            return _refused(session, ledger.refused_booking(session, transfer_id))
         sides = [ledger.account(session, id_) for id_ in (booking.transfer.debit, booking.transfer.credit)]
         reversals = ledger.reversals_of(session, transfer_id)
         parts = ledger.parts_of(session, UUID(str(booking.transfer.metadata.get("payment", transfer_id))))
@@ -250,6 +272,24 @@ def transfer(transfer_id: UUID) -> str:
         proof=proof,
         cosigned=[(names.get(code, code), at) for code, at in books.cosigners(proof or {})],
         related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
+    )
+
+
+def _refused(session: Session, found: ledger.RefusedBooking) -> str:
+    sides: list[ledger.Account | None] = []
+    for id_ in (found.transfer.debit, found.transfer.credit):
+        try:
+            sides.append(ledger.account(session, id_))
+        except ledger.UnknownAccount:
+            sides.append(None)
+    owners = books.owner_names(session, [side.key for side in sides if side])
+    return render_template(
+        "staff/ledger/refused.html",
+        found=found,
+        transfer=found.transfer,
+        code=books.code_name(found.transfer.code),
+        why=translate(found.sentence),
+        sides=[(side, books.account_name(side.key, owners) if side else "") for side in sides],
     )
 
 
@@ -278,17 +318,24 @@ def receipt(transfer_id: UUID) -> Response:
     return answer
 
 
+def _transfer_id(session: Session, asked: str) -> UUID | None:
+    """``asked`` as the number of a transfer that was booked or refused; none where it is none."""
+    for read in (ledger.booking, ledger.refused_booking):
+        try:
+            return read(session, UUID(asked)).transfer.id
+        except (ValueError, ledger.UnknownTransfer):
+            pass
+    return None
+
+
 @blueprint.get("/find")
 @allow(*STAFF)
 def find() -> str | Response:
     """Find an account by its key, a transfer by its id, or the transfers of a business reference."""
     asked = request.args.get("q", "").strip()[:200]
     with transaction() as session:
-        try:
-            booking = ledger.booking(session, UUID(asked))
-            return redirect(url_for("staff_ledger.transfer", transfer_id=booking.transfer.id))
-        except (ValueError, ledger.UnknownTransfer):
-            pass
+        if found_id := _transfer_id(session, asked):
+            return redirect(url_for("staff_ledger.transfer", transfer_id=found_id))
         try:
             return redirect(url_for("staff_ledger.account", account_id=ledger.account_id(session, asked)))
         except ledger.UnknownAccount:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -226,3 +227,34 @@ def test_a_trial_balance_is_shown_for_the_day_that_is_asked_for(officer: FlaskCl
     text = page(officer, "/staff/ledger/trial-balance?day=2026-11-22")
     assert 'type="date" value="2026-11-22"' in text
     assert "22 November 2026" in text
+
+
+def test_a_refused_transfer_is_found_and_says_why_nothing_moved(officer: FlaskClient, books: Database) -> None:
+    asked = ids.new_id()
+    with books.transaction() as session:
+        purse, metro = (ledger.account_id(session, key) for key in (f"purse:{HOLDER}", "operator:nanjing-metro"))
+        dear = Transfer(
+            id=asked,
+            debit=purse,
+            credit=metro,
+            amount_minor=999900,
+            code=TransferCode.FARE,
+            event_at=NOW,
+            reference="journey:9",
+        )
+        (outcome,) = ledger.post(session, [dear], now=NOW + timedelta(hours=1))
+        assert outcome.refused
+    text = page(officer, f"/staff/ledger/find?q={asked}")
+    for seen in ("Refused transfer", "There is not enough money in the account.", "¥9,999.00", "journey:9", str(asked)):
+        assert seen in text
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"), [("2026-11-22T14:04", "¥50.00"), ("2026-11-22T14:05", "¥46.50"), ("2026-11-22T05:00", "¥0.00"), ("x", "")]
+)
+def test_an_account_says_what_it_held_at_an_earlier_moment(officer: FlaskClient, books: Database, at: str, shown: str) -> None:
+    with books.transaction() as session:
+        purse = ledger.account_id(session, f"purse:{HOLDER}")
+    text = page(officer, f"/staff/ledger/account/{purse}?at={at}")
+    said = re.search(r"Balance on 22 November 2026, [0-9:]+</dt>\s*<dd[^>]*>(¥[0-9.,]+)", text)
+    assert (said.group(1) if said else "") == shown

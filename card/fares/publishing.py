@@ -249,6 +249,7 @@ class _Publisher:
             names=Names(en=row["name_en"], zh=row["name_zh"]),
             secondary_source=row["secondary_source"] == "1",
             source=row["source"],
+            source_names=self.names("tariffs", "source", row["tariff_id"], row["source"]),
             max_fare_minor=minor(row["max_fare"]),
             pairing_minutes=int(row["pairing_minutes"]),
             bands=bands,

@@ -141,7 +141,10 @@ class Interchange:
 
 @dataclass(frozen=True, kw_only=True)
 class Tariff:
-    """One version of one operator's tariff, in force from ``effective_from`` to ``effective_until`` (both included)."""
+    """One version of one operator's tariff, in force from ``effective_from`` to ``effective_until`` (both included).
+
+    ``source`` says where its figures come from, as the feed writes it; ``source_names`` says it in both languages.
+    """
 
     id: str
     operator: str
@@ -152,6 +155,7 @@ class Tariff:
     currency: str = "CNY"
     secondary_source: bool = False
     source: str = ""
+    source_names: Names = Names(en="", zh="")
     max_fare_minor: int
     pairing_minutes: int
     bands: tuple[Band, ...] = ()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from card.ledger import marks, shelf
 from card.ledger.models import AccountBalance, AccountRow, HoldRow, LedgerBatch, RefusedTransfer, TransferRow
 from card.ledger.rules import (
+    REFUSALS,
     Account,
     AccountId,
     AccountKind,
@@ -19,6 +20,7 @@ from card.ledger.rules import (
     Booking,
     Known,
     Position,
+    RefusedBooking,
     Transfer,
     TransferCode,
     UnknownAccount,
@@ -174,6 +176,15 @@ def booking(session: Session, transfer_id: UUID) -> Booking:
         debit_after_minor=row.debit_after_minor,
         credit_after_minor=row.credit_after_minor,
     )
+
+
+def refused_booking(session: Session, transfer_id: UUID) -> RefusedBooking:
+    """A transfer that was refused, and why. Raises :class:`UnknownTransfer`, also where it was booked."""
+    row = session.scalars(select(RefusedTransfer).where(RefusedTransfer.id == transfer_id)).first()
+    if row is None:
+        raise UnknownTransfer(str(transfer_id))
+    sentence = REFUSALS[row.refusal].sentence if row.refusal in REFUSALS else ""
+    return RefusedBooking(transfer=as_transfer(row), refusal=row.refusal, sentence=sentence, refused_at=row.refused_at)
 
 
 def transfers_by_reference(session: Session, reference: str) -> list[Transfer]:

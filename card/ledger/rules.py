@@ -560,6 +560,16 @@ class Booking:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RefusedBooking:
+    """A transfer that was refused: nothing moved. ``refusal`` is the public code, ``sentence`` its message id."""
+
+    transfer: Transfer
+    refusal: str
+    sentence: str
+    refused_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DayLine:
     """One kind of account over one civil day: balance before it, debits, credits, balance after it, all in fen."""
 

@@ -1,14 +1,19 @@
 """What accounts and transfers are called on a screen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
 from flask import url_for
+from sqlalchemy.orm import Session
 
 from app.kernel.errors import msg
 from app.web.i18n import translate
+from card import health, purchases, transit
 from card.ledger import FORK, AccountKind, FindingKind, TransferCode
+from portal.kit import care, journeys
+from portal.kit.display import two_languages
+from portal.kit.money import yuan
 
 KINDS: Final[dict[AccountKind, str]] = {
     AccountKind.PURSE: msg("Card purses"),
@@ -100,6 +105,19 @@ FINDINGS: Final = {
 }
 
 
+IN_FEN: Final = frozenset(
+    {
+        FindingKind.BALANCE,
+        FindingKind.HELD,
+        FindingKind.FLOOR,
+        FindingKind.RUNNING_BALANCE,
+        FindingKind.HOLD,
+        FindingKind.REVERSAL,
+        FindingKind.SUM,
+    }
+)  # the findings that say an amount, as a bare number of fen
+NOTHING: Final = msg("nothing")  # as a check says it of what is not there
+
 SUITES: Final = (msg("SHA-256 and Ed25519"), msg("SM3 and SM2"))  # as the ledger's tree names them
 
 
@@ -112,6 +130,13 @@ def cosigners(said: Mapping[str, str]) -> list[tuple[str, datetime]]:
 def finding_name(kind: str) -> str:
     """What a check found, in the page's language."""
     return translate(FINDINGS[kind]) if kind in FINDINGS else kind
+
+
+def finding_said(kind: str, said: str) -> str:
+    """What a finding expected or found: an amount as money, all else as the check wrote it."""
+    if kind in IN_FEN and said.removeprefix("-").isdecimal():
+        return yuan(int(said))
+    return translate(NOTHING) if said == NOTHING else said
 
 
 def subject_link(subject: str) -> str:
@@ -130,9 +155,43 @@ def code_name(code: TransferCode) -> str:
     return translate(CODES[code])
 
 
-def account_name(key: str) -> str:
-    """An account's key in words: its kind, and whose it is (``Card purses · 019a…``). An unknown key stays as it is."""
+def owner_names(session: Session, keys: Iterable[str]) -> dict[str, str]:
+    """Whose the accounts are, by key, in the page's language: operators, hospitals, merchants, cities and schemes.
+
+    A key whose owner has no public name is left out: the ledger knows no residents.
+    """
+    asked = {key: (kind, owner) for key in keys for kind, _, owner in [key.partition(":")] if owner}
+    kinds = {kind for kind, _ in asked.values()}
+    names: dict[tuple[str, str], str] = {}
+    if AccountKind.OPERATOR in kinds:
+        names |= {(AccountKind.OPERATOR, one.id): journeys.named(one.names) for one in transit.operators(session)}
+    if AccountKind.MERCHANT in kinds:
+        found = purchases.merchants(session)
+        names |= {(AccountKind.MERCHANT, id_): two_languages(name) for id_, name in found.items()}
+    for kind, owner in set(asked.values()):
+        if kind == AccountKind.HOSPITAL:
+            names[kind, owner] = _hospital_name(session, owner)
+        elif kind in {AccountKind.DUE_TO, AccountKind.DUE_FROM}:
+            names[kind, owner] = journeys.city(owner)
+        elif kind in {AccountKind.POOLED_FUND, AccountKind.CATASTROPHIC_FUND} and owner in care.SCHEMES:
+            names[kind, owner] = translate(care.SCHEMES[health.Scheme(owner)])
+    return {key: name for key, place in asked.items() if (name := names.get(place)) and name != place[1]}
+
+
+def _hospital_name(session: Session, hospital_id: str) -> str:
+    try:
+        return two_languages(health.hospital(session, hospital_id).name)
+    except health.NoSuchHospital:
+        return ""
+
+
+def account_name(key: str, owners: Mapping[str, str] | None = None) -> str:
+    """An account's key in words: its kind, and whose it is (``Transit operators · Nanjing Metro``).
+
+    ``owners`` is what :func:`owner_names` says of the key; without a name the owner's id stands there. An unknown key stays as
+    it is.
+    """
     kind, _, owner = key.partition(":")
     if kind not in KINDS:
         return key
-    return kind_name(AccountKind(kind)) + (f" · {owner}" if owner else "")
+    return kind_name(AccountKind(kind)) + (f" · {(owners or {}).get(key, owner)}" if owner else "")

@@ -53,7 +53,10 @@ MAP_WIDTH: Final = 640
 MAP_MARGIN: Final = 72
 MAP_HEIGHT_MAX: Final = 420
 SPAN_MIN: Final = 0.04  # degrees; a short ride is not blown up to the whole width
-LABEL_RIGHT_OF: Final = 0.62  # a label beyond this part of the width is written to the left of its dot
+LABEL_GAP: Final = 16  # between a dot and its name
+LABEL_SIZE: Final = 30  # of a name where the map is smallest, on a phone (transit.css)
+LATIN_WIDTH: Final = 0.58  # of a letter's width in its size; a Chinese character is as wide as it is high
+LATIN_LAST: Final = "\u02af"
 
 
 def named(names: Names | None, otherwise: str = "–") -> str:
@@ -196,8 +199,8 @@ def line_map(journey: JourneyView, lines: Sequence[LineView], stops: Mapping[str
         ),
         path=" ".join(f"{spots[stop][0]},{spots[stop][1]}" for stop, _ in path),
         dots=tuple(spots[stop] for stop, _ in path[1:-1]),
-        labels=tuple(_label(stop, spots[stop], "change", stops) for stop in (*changes, *ridden[:1], *ridden[-1:]))
-        + tuple(_label(stop, spots[stop], "end", stops) for stop in ends),
+        labels=tuple(_label(stop, spots[stop], "change", stops, height) for stop in (*changes, *ridden[:1], *ridden[-1:]))
+        + tuple(_label(stop, spots[stop], "end", stops, height) for stop in ends),
         between=0 if ridden else max(0, len(path) - 2),
         whole=bool(ridden),
     )
@@ -238,18 +241,20 @@ def lines_used(journey: JourneyView, lines: Sequence[LineView]) -> str:
     return " → ".join(names.get(line_id, line_id) for line_id in used or [journey.line_id] if line_id)
 
 
-def _label(stop: str, spot: tuple[float, float], kind: str, stops: Mapping[str, Place]) -> MapLabel:
+def _label(stop: str, spot: tuple[float, float], kind: str, stops: Mapping[str, Place], height: int) -> MapLabel:
+    """A name beside its dot: to the right, to the left where it would not fit there, over or under it where neither does."""
     x, y = spot
-    right = x > MAP_WIDTH * LABEL_RIGHT_OF
-    return MapLabel(
-        x=x,
-        y=y,
-        text=stop_name(stops, stop),
-        anchor="end" if right else "start",
-        text_x=x - 16 if right else x + 16,
-        text_y=y + 30 if kind == "change" else y - 12,
-        kind=kind,
-    )
+    text = stop_name(stops, stop)
+    wide = sum(1.0 if letter > LATIN_LAST else LATIN_WIDTH for letter in text) * LABEL_SIZE
+    beside = y + 30 if kind == "change" else y - 12
+    if x + LABEL_GAP + wide <= MAP_WIDTH:
+        anchor, text_x, text_y = "start", x + LABEL_GAP, beside
+    elif x - LABEL_GAP - wide >= 0:
+        anchor, text_x, text_y = "end", x - LABEL_GAP, beside
+    else:
+        anchor, text_x = "middle", min(max(x, wide / 2), MAP_WIDTH - wide / 2)
+        text_y = y + 44 if y > height / 2 else y - 24
+    return MapLabel(x=x, y=y, text=text, anchor=anchor, text_x=round(text_x, 1), text_y=text_y, kind=kind)
 
 
 CITY_NAMES: Final[dict[str, dict[str, str]]] = {

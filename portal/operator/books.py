@@ -66,7 +66,7 @@ def revenue() -> str:
         product_rows=[(_product(one), one.journeys, yuan(one.charged_minor)) for one in products],
         hours=[(hour, round(CHART_HEIGHT * max(value, 0) / most, 1), yuan(value)) for hour, value in enumerate(hours)],
         busiest=max(range(24), key=lambda hour: hours[hour]) if any(hours) else None,
-        most=yuan(most),
+        most=yuan(max(hours)),
         chart_height=CHART_HEIGHT,
         bar=BAR,
     )

@@ -105,7 +105,8 @@ def start() -> str:
         revenue=[
             (rides.place("", line.line_id, stops, lines), line.charged_minor, yuan(line.charged_minor)) for line in revenue
         ],
-        hours=[(hour, round(CHART_HEIGHT * value / most, 1), yuan(value)) for hour, value in enumerate(hours)],
+        hours=[(hour, round(CHART_HEIGHT * max(value, 0) / most, 1), yuan(value)) for hour, value in enumerate(hours)],
+        most=yuan(max(hours)),
         chart_height=CHART_HEIGHT,
         bar=BAR,
         taps=taps.lines_of(latest, stops, lines),

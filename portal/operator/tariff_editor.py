@@ -28,6 +28,7 @@ blueprint = Blueprint("tariff_editor", __name__, url_prefix="/operator/tariffs/d
 BLANK_ROWS: Final = 2
 LARGE: Final = 60
 REFRESH_SECONDS: Final = 3
+AMOUNTS: Final = frozenset({"amount", "step_amount", "max_fare", "overtime_surcharge"})  # columns of yuan
 CHART_WIDTH, CHART_HEIGHT, CHART_LEFT, CHART_RIGHT, CHART_KM = 640, 260, 88, 36, 60
 STATES: Final[dict[DraftState, tuple[str, str]]] = {
     DraftState.OPEN: (msg("Being edited"), "info"),
@@ -306,7 +307,7 @@ def show(draft_id: UUID) -> str:
         changes=[
             (
                 _file_title(one.file),
-                " · ".join(words.stop_name(stops, part) for part in one.row.split(" · ")) if one.row else "",
+                _row_name(one.file, one.row, stops),
                 _column_label(one.column),
                 _read(one.file, one.column, one.before, stops),
                 _read(one.file, one.column, one.after, stops),
@@ -322,6 +323,13 @@ def show(draft_id: UUID) -> str:
     )
 
 
+def _row_name(file: str, row: str, stops: Mapping[str, Place]) -> str:
+    """Which row of a table changed, by what tells it from the others: a distance, a name, stops."""
+    if file == "distance_bands.txt":
+        return translate("up to %(km)s km", km=row) if row else translate("without end")
+    return " · ".join(words.stop_name(stops, part) for part in row.split(" · ")) if row else ""
+
+
 def _read(file: str, name: str, text: str | None, stops: Mapping[str, Place]) -> str:
     """A cell as a person reads it: days, stops and choices in words."""
     if not text:
@@ -330,6 +338,8 @@ def _read(file: str, name: str, text: str | None, stops: Mapping[str, Place]) ->
         return dates.civil_date(date.fromisoformat(text))
     if SUGGESTED.get(name) == "stops":
         return words.stop_name(stops, text)
+    if name in AMOUNTS:
+        return f"¥{text}"
     return dict(_choices(file, name)).get(text, text)
 
 

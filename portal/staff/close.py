@@ -12,6 +12,7 @@ from app.web.db import database
 from card import ledger
 from card.ledger import Month, MonthClose
 from portal.kit import books, close
+from portal.staff.ledger import ORDER
 
 blueprint = Blueprint("staff_close", __name__, url_prefix="/staff/ledger/close")
 STAFF: Final = (Role.OFFICER, Role.SUPERVISOR, Role.ADMINISTRATOR, Role.AUDITOR)
@@ -49,7 +50,11 @@ def page() -> str:
             (
                 place,
                 sums,
-                [(line, books.kind_name(line.kind)) for line in found.lines if (line.ledger, line.currency) == place],
+                [
+                    (line, books.kind_name(line.kind))
+                    for line in sorted(found.lines, key=lambda line: ORDER.index(line.kind))
+                    if (line.ledger, line.currency) == place
+                ],
                 [(line, books.code_name(line.code)) for line in found.codes if (line.ledger, line.currency) == place],
             )
             for place, sums in found.sums.items()

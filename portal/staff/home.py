@@ -33,6 +33,8 @@ TEXTS: Final = {
     "staff_filings.show": (msg("Filings of residents who are treated in another city"), "health"),
     "staff_cards.find": (msg("Find, block, replace"), "card"),
     "staff_people.show": (msg("By identity number, with a purpose. The resident sees it."), "search"),
+    "staff_rides.index": (msg("Copied codes, debts, and who bears them"), "journey"),
+    "staff_clearing.index": (msg("Files, differences and disputes with other cities"), "places"),
     "staff_ledger.chart": (msg("Accounts, transfers, trial balance"), "money"),
 }
 

@@ -58,6 +58,7 @@ GROUPS: Final[dict[str, tuple[AccountKind, ...]]] = {
         AccountKind.SHARD,
     ),
 }
+ORDER: Final = tuple(kind for kinds in GROUPS.values() for kind in kinds)  # in which every page of the books lists the kinds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,11 +148,12 @@ def accounts(kind: str) -> str:
             session, AccountKind(kind), after=AccountId(after) if after is not None else None, limit=PAGE + 1
         )
         balances = ledger.balances(session, [account.id for account in found])
+        owners = books.owner_names(session, [account.key for account in found])
     return render_template(
         "staff/ledger/accounts.html",
         kind=kind,
         title=books.kind_name(AccountKind(kind)),
-        accounts=[(account, balances.get(account.id, 0)) for account in found[:PAGE]],
+        accounts=[(account, owners.get(account.key, ""), balances.get(account.id, 0)) for account in found[:PAGE]],
         more=found[PAGE - 1].id if len(found) > PAGE else None,
     )
 
@@ -160,23 +162,45 @@ def accounts(kind: str) -> str:
 @allow(*STAFF)
 def account(account_id: int) -> str:
     """An account: its balance, its balance line, its statement."""
-    before = request.args.get("before") or None
+    before, at = request.args.get("before") or None, _instant("at")
     with transaction() as session:
         found = ledger.account(session, AccountId(account_id))
         balance = ledger.balance(session, found.id)
+        then_minor = ledger.balance_at(session, found.id, at) if at else 0
         lines = ledger.statement(session, found.id, before=before, limit=CHARTED)
         holds = ledger.pending_holds(session, found.id)
+        owners = books.owner_names(session, [found.key, *(line.counter_key for line in lines)])
     return render_template(
         "staff/ledger/account.html",
         account=found,
         kind=books.kind_name(found.kind),
+        owner=owners.get(found.key, ""),
         balance=balance,
+        at=at,
+        then_minor=then_minor,
+        newest=_as_field(clock.now()),
+        chosen=_as_field(at) if at else "",
         line=balance_line(lines),
-        lines=[(line, books.code_name(line.code), books.account_name(line.counter_key)) for line in lines[:PAGE]],
+        charted=len(lines),
+        lines=[(line, books.code_name(line.code), books.account_name(line.counter_key, owners)) for line in lines[:PAGE]],
         holds=holds,
         before=before,
         older=lines[PAGE - 1].cursor if len(lines) > PAGE else None,
     )
+
+
+def _instant(name: str) -> datetime | None:
+    """The instant in the query, or nothing. A form says it in the city's own time."""
+    try:
+        found = datetime.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=clock.SHANGHAI)
+
+
+def _as_field(instant: datetime) -> str:
+    """An instant as a form's field for a date and a time holds it."""
+    return f"{clock.local(instant):%Y-%m-%dT%H:%M}"
 
 
 @blueprint.get("/account/<int:account_id>/statement.csv")
@@ -221,15 +245,19 @@ def _inert(text: str) -> str:
 @blueprint.get("/transfer/<uuid:transfer_id>")
 @allow(*STAFF)
 def transfer(transfer_id: UUID) -> str:
-    """A transfer with both of its sides."""
+    """A transfer with both of its sides; one that was refused with the reason."""
     with transaction() as session:
-        booking = ledger.booking(session, transfer_id)
+        try:
+            booking = ledger.booking(session, transfer_id)
+        except ledger.UnknownTransfer:
+            return _refused(session, ledger.refused_booking(session, transfer_id))
         sides = [ledger.account(session, id_) for id_ in (booking.transfer.debit, booking.transfer.credit)]
         reversals = ledger.reversals_of(session, transfer_id)
         parts = ledger.parts_of(session, UUID(str(booking.transfer.metadata.get("payment", transfer_id))))
         proof = _proof(session, transfer_id)
         related = ledger.transfers_by_reference(session, booking.transfer.reference)
         names = _cities(session)
+        owners = books.owner_names(session, [side.key for side in sides])
     return render_template(
         "staff/ledger/transfer.html",
         booking=booking,
@@ -237,13 +265,31 @@ def transfer(transfer_id: UUID) -> str:
         code=books.code_name(booking.transfer.code),
         debit=sides[0],
         credit=sides[1],
-        debit_name=books.account_name(sides[0].key),
-        credit_name=books.account_name(sides[1].key),
+        debit_name=books.account_name(sides[0].key, owners),
+        credit_name=books.account_name(sides[1].key, owners),
         reversals=reversals,
         parts=parts if len(parts) > 1 else [],
         proof=proof,
         cosigned=[(names.get(code, code), at) for code, at in books.cosigners(proof or {})],
         related=[(other, books.code_name(other.code)) for other in related if other.id != transfer_id],
+    )
+
+
+def _refused(session: Session, found: ledger.RefusedBooking) -> str:
+    sides: list[ledger.Account | None] = []
+    for id_ in (found.transfer.debit, found.transfer.credit):
+        try:
+            sides.append(ledger.account(session, id_))
+        except ledger.UnknownAccount:
+            sides.append(None)
+    owners = books.owner_names(session, [side.key for side in sides if side])
+    return render_template(
+        "staff/ledger/refused.html",
+        found=found,
+        transfer=found.transfer,
+        code=books.code_name(found.transfer.code),
+        why=translate(found.sentence),
+        sides=[(side, books.account_name(side.key, owners) if side else "") for side in sides],
     )
 
 
@@ -272,17 +318,24 @@ def receipt(transfer_id: UUID) -> Response:
     return answer
 
 
+def _transfer_id(session: Session, asked: str) -> UUID | None:
+    """``asked`` as the number of a transfer that was booked or refused; none where it is none."""
+    for read in (ledger.booking, ledger.refused_booking):
+        try:
+            return read(session, UUID(asked)).transfer.id
+        except (ValueError, ledger.UnknownTransfer):
+            pass
+    return None
+
+
 @blueprint.get("/find")
 @allow(*STAFF)
 def find() -> str | Response:
     """Find an account by its key, a transfer by its id, or the transfers of a business reference."""
     asked = request.args.get("q", "").strip()[:200]
     with transaction() as session:
-        try:
-            booking = ledger.booking(session, UUID(asked))
-            return redirect(url_for("staff_ledger.transfer", transfer_id=booking.transfer.id))
-        except (ValueError, ledger.UnknownTransfer):
-            pass
+        if found_id := _transfer_id(session, asked):
+            return redirect(url_for("staff_ledger.transfer", transfer_id=found_id))
         try:
             return redirect(url_for("staff_ledger.account", account_id=ledger.account_id(session, asked)))
         except ledger.UnknownAccount:
@@ -375,11 +428,16 @@ def _alarm_page(alarm_id: UUID, errors: dict[str, str] | None = None, status: in
         found = ledger.alarm(session, alarm_id)
         by = UUID(found.acknowledged_by.partition(":")[2]) if found.acknowledged_by else None
         name = people.get(session, by).called(language()) if by else ""
+        what, _, key = found.subject.partition(":")
+        owners = books.owner_names(session, [key]) if what == "account" else {}
     page = render_template(
         "staff/ledger/alarm.html",
         alarm=found,
         kind=books.finding_name(found.kind),
         link=books.subject_link(found.subject),
+        about=books.account_name(key, owners) if what == "account" else "",
+        expected=books.finding_said(found.kind, found.expected),
+        found=books.finding_said(found.kind, found.found),
         by=name,
         answers=bool(principal().roles & set(IN_CHARGE)),
         errors={field: translate(text) for field, text in (errors or {}).items()},
@@ -415,8 +473,7 @@ def trial_balance() -> str:
     beginning = datetime(day.year, day.month, day.day, tzinfo=clock.SHANGHAI)
     with transaction() as session:
         lines = ledger.day_balance(session, beginning=beginning, ending=beginning + timedelta(days=1))
-    order = [kind for kinds in GROUPS.values() for kind in kinds]
-    lines.sort(key=lambda line: order.index(line.kind))
+    lines.sort(key=lambda line: ORDER.index(line.kind))
     sums = [
         sum(line.opening_minor for line in lines),
         sum(line.debit_minor for line in lines),
@@ -426,6 +483,7 @@ def trial_balance() -> str:
     return render_template(
         "staff/ledger/trial_balance.html",
         day=day,
+        today=today,
         earlier=day - timedelta(days=1),
         later=day + timedelta(days=1) if day < today else None,
         lines=[(line, books.kind_name(line.kind)) for line in lines],

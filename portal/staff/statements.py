@@ -21,11 +21,12 @@ def file(account_id: int) -> Response:
     first, last = statements.days(request.args.get("from"), request.args.get("to"))
     with transaction() as session:
         found = ledger.account(session, AccountId(account_id))
+        owner = books.account_name(found.key, books.owner_names(session, [found.key]))
     return statements.download(
         found.id,
         form=request.args.get("form", "csv"),
         first=first,
         last=last,
-        owner=books.account_name(found.key),
+        owner=owner,
         may_see=lambda _: None,
     )

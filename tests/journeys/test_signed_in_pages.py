@@ -60,3 +60,31 @@ def test_everybodys_pages_are_accessible(
             if target.startswith(home) and target not in known:
                 known.add(target)
                 queue.append(target)
+
+
+def stops_of_the_menu(page: Page) -> list[tuple[str, float]]:
+    """Where each entry of the menu stands, from the left."""
+    stops = page.locator(".city-line__stop a").all()
+    return [(stop.inner_text().strip(), stop.bounding_box()["x"]) for stop in stops]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("username", "addresses"),
+    [
+        ("operator", ("/operator", "/operator/statement", "/operator/questions")),
+        ("admin", ("/staff", "/staff/ledger", "/staff/ledger/find?q=nobody")),
+    ],
+)
+def test_the_menu_stands_still_from_page_to_page(
+    city: City, visit: Callable[..., Page], username: str, addresses: tuple[str, ...]
+) -> None:
+    with city.database.transaction() as session:
+        settled = cast.settle_in(session, NANJING, now=datetime(2026, 1, 5, tzinfo=UTC))
+    page = visit(language="en", person_id=settled[username])
+    page.set_viewport_size({"width": 1700, "height": 900})
+    seen = []
+    for address in addresses:
+        page.goto(address)
+        seen.append(stops_of_the_menu(page))
+    assert len(seen[0]) > 3
+    assert all(there == seen[0] for there in seen)

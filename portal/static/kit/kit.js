@@ -49,7 +49,10 @@ for (const button of document.querySelectorAll('[data-print]')) {
   button.addEventListener('click', () => window.print())
 }
 
-// Where the line of stops is longer than a phone is wide, the present stop is in sight.
+// Where the line of stops is longer than a phone is wide, the present stop is in sight, and each end that goes on fades.
+const line = document.querySelector('.city-line__stops')
+const fade = () => line.classList.toggle('city-line__stops--moved', line.scrollLeft > 0)
+line?.addEventListener('scroll', fade, { passive: true })
 const present = document.querySelector('.city-line__stop--here')
 if (present && present.parentElement.scrollWidth > present.parentElement.clientWidth) {
   present.parentElement.scrollLeft = present.offsetLeft - (present.parentElement.clientWidth - present.offsetWidth) / 2
@@ -75,19 +78,30 @@ function label (table) {
   }
 }
 
-function fit (table) {
-  table.classList.remove('city-stack')
+const columnsOf = table => [...table.tHead?.rows[0]?.cells ?? []].map(cell => cell.textContent.trim()).join('|')
+
+function sticksOut (table) {
   const wrap = table.closest('.city-table-wrap')
+  table.classList.remove('city-stack')
   wrap.tabIndex = 0
-  if (!phone.matches || !table.tHead) return
-  const columns = table.tHead.rows[0].cells.length
-  if (columns <= COLUMNS_MAX && table.scrollWidth <= wrap.clientWidth) return
-  label(table)
-  table.classList.add('city-stack')
-  wrap.removeAttribute('tabindex') // nothing scrolls sideways any more
+  return Boolean(table.tHead) && (table.tHead.rows[0].cells.length > COLUMNS_MAX || table.scrollWidth > wrap.clientWidth)
 }
 
-const tables = [...document.querySelectorAll('.city-table-wrap > .city-table')]
-tables.forEach(fit)
-phone.addEventListener('change', () => tables.forEach(fit))
+// Tables with the same columns are laid out alike: one that does not fit takes the others with it.
+function fitAll () {
+  const tables = [...document.querySelectorAll('.city-table-wrap > .city-table')]
+  const out = tables.map(sticksOut)
+  if (!phone.matches) return
+  const stacked = new Set(tables.filter((_, at) => out[at]).map(columnsOf))
+  for (const table of tables) {
+    if (!stacked.has(columnsOf(table))) continue
+    label(table)
+    table.classList.add('city-stack')
+    table.closest('.city-table-wrap').removeAttribute('tabindex') // nothing scrolls sideways any more
+  }
+}
+
+fitAll()
+document.fonts?.ready.then(fitAll) // the letters of a typeface that came late may be wider
+phone.addEventListener('change', fitAll)
 document.addEventListener('city:rows', event => { if (event.target.classList.contains('city-stack')) label(event.target) })

@@ -88,6 +88,13 @@ def test_only_the_tariff_whose_sources_contradict_each_other_is_marked() -> None
     ]
 
 
+@pytest.mark.parametrize("city", ["320500", "320100"])
+def test_our_tariffs_say_in_both_languages_where_their_figures_come_from(city: str) -> None:
+    for tariff in ours(city).tariffs:
+        assert tariff.source_names.zh == tariff.source
+        assert tariff.source_names.en.isascii(), tariff.id
+
+
 def test_a_nanjing_senior_pays_half_at_home_and_the_full_fare_in_suzhou() -> None:
     tariffs = Tariffs.of(*ours("320100").tariffs, *ours("320500").tariffs)
     rider = Rider(issuer="320100", entitlements=(Entitlement(code="senior-60", scope_city="320100"),))

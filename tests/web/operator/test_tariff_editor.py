@@ -63,8 +63,8 @@ def test_a_draft_is_edited_compared_and_tried(
     assert saved.status_code == 302, saved.text
     shown = client.get(f"{draft}?lang={language}")
     parse(shown.text)
-    assert '<del class="fares-before">2.00</del>' in shown.text
-    assert '<ins class="fares-after">3.00</ins>' in shown.text
+    assert '<del class="fares-before">¥2.00</del>' in shown.text
+    assert '<ins class="fares-after">¥3.00</ins>' in shown.text
     assert "<polyline" in shown.text
     assert "one yuan more" in shown.text
     with database.transaction() as session:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from app.web.auth import Role
 from card import ledger
 from card.ledger import StatementLine, Transfer, TransferCode, chart, jobs, verify
 from portal.staff.ledger import balance_line
+from tests.gates import import_feed
 from tests.signing_in import sign_in_as
 
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
@@ -199,3 +201,60 @@ def test_the_balance_line_steps_through_every_balance(lines: list[StatementLine]
     assert drawn is not None
     assert drawn.path == path
     assert balance_line([]) is None
+
+
+def test_an_account_carries_the_name_of_its_operator_where_one_is_known(officer: FlaskClient, books: Database) -> None:
+    ride = ids.new_id()
+    with books.transaction() as session:
+        import_feed(session, "320100", now=NOW)
+        purse = ledger.account_id(session, f"purse:{HOLDER}")
+        metro = ledger.open_account(session, chart.operator("nj-metro"), now=NOW)
+        fare = Transfer(
+            id=ride, debit=purse, credit=metro, amount_minor=200, code=TransferCode.FARE, event_at=NOW, reference="r"
+        )
+        ledger.post_all(session, [fare], now=NOW + timedelta(hours=1))
+    listed = page(officer, "/staff/ledger/accounts/operator")
+    for seen in ("Demo Nanjing Metro", "operator:nj-metro", "operator:nanjing-metro"):
+        assert seen in listed
+    for address in (f"/staff/ledger/account/{purse}", f"/staff/ledger/transfer/{ride}"):
+        assert "Transit operators · Demo Nanjing Metro" in page(officer, address)
+    assert "Transit operators · nanjing-metro" in page(officer, f"/staff/ledger/account/{purse}"), "nobody knows its name"
+    shown = officer.get(f"/staff/ledger/account/{metro}", headers={"Accept-Language": "zh-CN"}).text
+    assert ">演示·南京地铁</h1>" in shown
+
+
+def test_a_trial_balance_is_shown_for_the_day_that_is_asked_for(officer: FlaskClient) -> None:
+    text = page(officer, "/staff/ledger/trial-balance?day=2026-11-22")
+    assert 'type="date" value="2026-11-22"' in text
+    assert "22 November 2026" in text
+
+
+def test_a_refused_transfer_is_found_and_says_why_nothing_moved(officer: FlaskClient, books: Database) -> None:
+    asked = ids.new_id()
+    with books.transaction() as session:
+        purse, metro = (ledger.account_id(session, key) for key in (f"purse:{HOLDER}", "operator:nanjing-metro"))
+        dear = Transfer(
+            id=asked,
+            debit=purse,
+            credit=metro,
+            amount_minor=999900,
+            code=TransferCode.FARE,
+            event_at=NOW,
+            reference="journey:9",
+        )
+        (outcome,) = ledger.post(session, [dear], now=NOW + timedelta(hours=1))
+        assert outcome.refused
+    text = page(officer, f"/staff/ledger/find?q={asked}")
+    for seen in ("Refused transfer", "There is not enough money in the account.", "¥9,999.00", "journey:9", str(asked)):
+        assert seen in text
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"), [("2026-11-22T14:04", "¥50.00"), ("2026-11-22T14:05", "¥46.50"), ("2026-11-22T05:00", "¥0.00"), ("x", "")]
+)
+def test_an_account_says_what_it_held_at_an_earlier_moment(officer: FlaskClient, books: Database, at: str, shown: str) -> None:
+    with books.transaction() as session:
+        purse = ledger.account_id(session, f"purse:{HOLDER}")
+    text = page(officer, f"/staff/ledger/account/{purse}?at={at}")
+    said = re.search(r"Balance on 22 November 2026, [0-9:]+</dt>\s*<dd[^>]*>(¥[0-9.,]+)", text)
+    assert (said.group(1) if said else "") == shown

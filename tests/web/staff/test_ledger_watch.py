@@ -113,6 +113,18 @@ def test_an_alarm_stands_until_somebody_in_charge_says_what_was_done(
     assert client.post(f"{ALARMS}/{alarm_id}/answer", data={"reason": done}).status_code == 409
 
 
+def test_an_alarm_says_amounts_as_money_and_names_the_account(client: FlaskClient, books: Database) -> None:
+    with books.transaction() as session:
+        ledger.raise_alarm(
+            session, kind="balance", subject="account:operator:metro", expected="-35000", found="nothing", now=NOW
+        )
+        (raised,) = ledger.alarms(session)
+    sign_in_as(client, books, Role.AUDITOR)
+    text = page(client, f"{ALARMS}/{raised.id}")
+    for seen in ("−¥350.00", "nothing", "Transit operators · metro", "account:operator:metro"):
+        assert seen in text
+
+
 @pytest.mark.parametrize("role", [Role.AUDITOR, Role.OFFICER])
 def test_an_auditor_sees_an_alarm_and_cannot_answer_it(
     client: FlaskClient, books: Database, alarm_id: UUID, role: Role

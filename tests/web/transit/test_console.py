@@ -140,6 +140,10 @@ def test_a_token_is_revoked_before_it_is_used(client: FlaskClient, database: Dat
     page = client.get(f"/operator/keys{EN}").text
     assert token not in page, "a token is shown once"
     assert re.search(r"[0-9a-f]{16}", page)
+    with database.transaction() as session:
+        enrolled = [str(one.terminal_id) for one in transit.terminal_keys(session, "nj-metro")]
+    assert enrolled
+    assert all(f"…{number[-12:]}" in page for number in enrolled)
     assert "revoked" in client.post(f"/operator/keys/tokens/{waiting}/revoke{EN}", follow_redirects=True).text
     key = credentials.to_base64url(b"k" * 32)
     answer = client.post("/api/transit/terminals/enrol", json={"token": token, "public_key": key})

@@ -37,7 +37,7 @@ check: .venv/dev ## the fast part, under a minute
 
 chaos: .venv/dev ## hurt a city for a quarter of an hour: SEED=… repeats it, STRIKES=… says how often
 	@CHAOS_STEP=1 $(BIN)/pytest -q tests/chaos/test_wire.py
-	@$(PY) -m tests.chaos --strikes $(or $(STRIKES),270) $(if $(SEED),--seed $(SEED))
+	@$(PY) -m tests.chaos --strikes $(or $(STRIKES),180) $(if $(SEED),--seed $(SEED))
 
 .PHONY: big
 big: .venv/dev   ## the same questions to archived months, put to Spark (installs it; needs Java 17)

@@ -14,7 +14,7 @@ import psycopg
 
 from app.demo import postgres
 
-VOLUME_MEGABYTES = 512
+VOLUME_MEGABYTES = 1024
 
 
 @contextmanager

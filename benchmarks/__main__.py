@@ -59,7 +59,9 @@ def main() -> int:
             sections[program] = section(program, *arguments)
         except subprocess.CalledProcessError:
             failed.append(program)
-        RESULTS.write_text("\n".join([HEAD, *(sections[name].rstrip() + "\n" for name in PROGRAMS if name in sections)]))
+        RESULTS.write_text(
+            "\n".join([HEAD, *(sections[name].rstrip() + "\n" for name in (*PROGRAMS, WHAT_IF) if name in sections)])
+        )
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

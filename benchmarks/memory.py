@@ -1,8 +1,8 @@
 """``python -m benchmarks.memory``: the memory of web and worker over a million taps (``--taps`` for fewer).
 
 One city, one web process, one worker; resident memory after every twentieth of the taps. (A gate's is in ``benchmarks.gate``.)
-It takes twenty minutes, so it stands apart from ``make bench``. A batch of taps reads what its cards did in the month before, so
-with few cards and many trips the working memory of a batch grows with the run; what else grows is not yet told from it.
+It takes twenty minutes, so it stands apart from ``make bench``. A batch of taps reads what its cards did in the month before:
+with few cards and many trips its working memory grows with the run, and what else grows is not yet told from it.
 """
 
 import argparse

@@ -193,9 +193,9 @@ def _instant(name: str) -> datetime | None:
     """The instant in the query, or nothing. A form says it in the city's own time."""
     try:
         found = datetime.fromisoformat(request.args.get(name, ""))
-    except ValueError:
+        return clock.local(found if found.tzinfo else found.replace(tzinfo=clock.SHANGHAI))
+    except (ValueError, OverflowError):  # no date, or one that the city's calendar does not reach
         return None
-    return found if found.tzinfo else found.replace(tzinfo=clock.SHANGHAI)
 
 
 def _as_field(instant: datetime) -> str:

@@ -250,7 +250,15 @@ def test_a_refused_transfer_is_found_and_says_why_nothing_moved(officer: FlaskCl
 
 
 @pytest.mark.parametrize(
-    ("at", "shown"), [("2026-11-22T14:04", "¥50.00"), ("2026-11-22T14:05", "¥46.50"), ("2026-11-22T05:00", "¥0.00"), ("x", "")]
+    ("at", "shown"),
+    [
+        ("2026-11-22T14:04", "¥50.00"),
+        ("2026-11-22T14:05", "¥46.50"),
+        ("2026-11-22T05:00", "¥0.00"),
+        ("x", ""),
+        ("9999-12-31T23:59-14:00", ""),
+        ("0001-01-01T00:00", ""),
+    ],
 )
 def test_an_account_says_what_it_held_at_an_earlier_moment(officer: FlaskClient, books: Database, at: str, shown: str) -> None:
     with books.transaction() as session:

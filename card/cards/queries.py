@@ -6,10 +6,10 @@ from datetime import date, datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, BigInteger, Text, any_, bindparam, func, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.kernel import bulk
 from app.kernel.city import city_of
 from card.cards.models import CardDevice, CardRow, DenyBaseRow, DenyChange, DenyDeltaRow, EntitlementRow
 from card.cards.rules import BlockReason, Card, Kind, Status, UnknownCard
@@ -79,9 +79,13 @@ def by_number(session: Session, number: str) -> Card:
 
 def holders_of(session: Session, numbers_: Iterable[str]) -> dict[str, UUID]:
     """The holder of each of these cards of ours; a number that was never issued is left out."""
-    wanted = bindparam(None, sorted(set(numbers_)), type_=ARRAY(Text()))
-    rows = session.execute(select(CardRow.number, CardRow.holder_id).where(CardRow.number == any_(wanted)))
-    return {row[0]: row[1] for row in rows}
+    return dict(
+        bulk.rows(
+            session,
+            "SELECT number, holder_id FROM card.card WHERE number = ANY(%(numbers)s::text[])",
+            numbers=bulk.texts(set(numbers_)),
+        )
+    )
 
 
 def cards_of(session: Session, holder_id: UUID) -> list[Card]:
@@ -184,15 +188,14 @@ def standing(session: Session, number: str, status_index: int) -> Standing | Non
 
 def denials_of(session: Session, indexes: Iterable[int]) -> dict[int, tuple[int, datetime]]:
     """As :func:`denial_of`, of many status indexes at once; those that are not on the list are left out."""
-    wanted = sorted(set(indexes))
-    newest = (
-        select(DenyChange.status_index, DenyChange.denied, DenyDeltaRow.seq, DenyDeltaRow.made_at)
-        .ext(distinct_on(DenyChange.status_index))
-        .join(DenyDeltaRow, DenyDeltaRow.seq == DenyChange.delta_seq)
-        .where(DenyChange.status_index == any_(bindparam(None, wanted, type_=ARRAY(BigInteger()))))
-        .order_by(DenyChange.status_index, DenyDeltaRow.seq.desc(), DenyChange.id.desc())
+    newest = bulk.rows(
+        session,
+        """SELECT DISTINCT ON (c.status_index) c.status_index, c.denied, d.seq, d.made_at
+           FROM card.deny_change c JOIN card.deny_delta d ON d.seq = c.delta_seq
+           WHERE c.status_index = ANY(%(indexes)s::bigint[]) ORDER BY c.status_index, d.seq DESC, c.id DESC""",
+        indexes=bulk.texts(map(str, set(indexes))),
     )
-    return {row.status_index: (row.seq, row.made_at) for row in session.execute(newest) if row.denied}
+    return {index: (seq, made_at) for index, denied, seq, made_at in newest if denied}
 
 
 def deny_current(session: Session) -> DenyList:

@@ -5,10 +5,11 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Text, Uuid, any_, bindparam, func, insert, select
+from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
+from app.kernel import bulk
 from card.ledger.actions import void_hold
 from card.ledger.models import AccountBalance, AccountRow, HoldRow
 from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec, HoldState, TransferCode
@@ -64,9 +65,8 @@ def open_accounts(session: Session, specs: Iterable[AccountSpec], *, now: dateti
 
 
 def _open(session: Session, keys: Iterable[str]) -> dict[str, AccountId]:
-    wanted = bindparam(None, sorted(keys), type_=ARRAY(Text()))
-    rows = session.execute(select(AccountRow.key, AccountRow.id).where(AccountRow.key == any_(wanted)))
-    return {key: AccountId(id_) for key, id_ in rows}
+    wanted = bulk.quoted(keys)
+    return dict(bulk.rows(session, "SELECT key, id FROM card.account WHERE key = ANY(%(keys)s::text[])", keys=wanted))
 
 
 _HOLD: Final = """

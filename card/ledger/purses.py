@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Uuid, any_, bindparam, select, text
+from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
-from app.kernel import ids, outbox
+from app.kernel import bulk, ids, outbox
 from app.kernel.db import Json
 from app.kernel.errors import Conflict, msg
 from card.ledger import accounts as chart
@@ -152,8 +152,12 @@ def purses_of(session: Session, holder_id: UUID, *, closed: bool = False) -> lis
 
 def earmarked_holders(session: Session, holder_ids: Iterable[UUID]) -> set[UUID]:
     """Those of the holders who have, or ever had, an earmarked purse. The others pay from their own purse and nothing else."""
-    wanted = bindparam(None, sorted(set(holder_ids)), type_=ARRAY(Uuid()))
-    return set(session.scalars(select(EarmarkedPurse.holder_id).where(EarmarkedPurse.holder_id == any_(wanted)).distinct()))
+    found = bulk.rows(
+        session,
+        "SELECT DISTINCT holder_id FROM card.earmarked_purse WHERE holder_id = ANY(%(holders)s::uuid[])",
+        holders=bulk.texts(map(str, holder_ids)),
+    )
+    return {holder_id for (holder_id,) in found}
 
 
 def _locked(session: Session, holder_id: UUID) -> list[Purse]:

@@ -8,12 +8,11 @@ from uuid import UUID
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
-from app.kernel import clock
+from app.kernel import bulk, clock
 from app.kernel.db import Json
 from app.kernel.ids import derived_id
 from card import ledger
 from card.ledger import Transfer, TransferCode, chart
-from card.transit import bulk
 from card.transit.models import Debt
 from card.transit.rules import Liability
 
@@ -74,7 +73,6 @@ def owe(session: Session, unpaid: Sequence[Unpaid], *, now: datetime) -> None:
 def owing_cards(session: Session, numbers: Iterable[str]) -> set[str]:
     """Those of ``numbers`` for which something is still owed."""
     wanted = bulk.texts(sorted(set(numbers)))
-    session.flush()
     found = bulk.rows(
         session,
         "SELECT DISTINCT card_number FROM card.debt WHERE left_minor > 0 AND card_number = ANY(%(numbers)s::text[])",

@@ -13,7 +13,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from app.kernel import audit
+from app.kernel import audit, bulk
 from app.kernel.city import city_of
 from app.kernel.db import Json
 from app.kernel.errors import Invalid, msg
@@ -21,7 +21,7 @@ from app.kernel.ids import new_id
 from app.kernel.signing import Purpose
 from card import cards, credentials, partners
 from card.credentials import PROOF_AGE_MAX, CredentialRefused, DenyList
-from card.transit import bulk, network, risk
+from card.transit import network, risk
 from card.transit.models import (
     Enrolment,
     LineRow,

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 from typing import Any, Final
 
+import psycopg
 from sqlalchemy.orm import Session
 
 NULL: Final = "\\N"
@@ -26,9 +27,26 @@ def texts(values: Iterable[str]) -> str:
     return "{" + ",".join(values) + "}"
 
 
-def dates(values: Iterable[date]) -> str:
-    """An array literal of dates."""
-    return "{" + ",".join(value.isoformat() for value in values) + "}"
+def quoted(values: Iterable[str | None]) -> str:
+    """An array literal of any texts, or of nulls."""
+    return "{" + ",".join(["NULL" if value is None else f'"{_escaped(value)}"' for value in values]) + "}"
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def dates(values: Iterable[date | None]) -> str:
+    """An array literal of dates, or of nulls."""
+    return "{" + ",".join(["NULL" if value is None else value.isoformat() for value in values]) + "}"
+
+
+def _cursor(session: Session) -> psycopg.Cursor[Any]:
+    """The driver's own cursor on the session's transaction; what the session has pending is written first, as always."""
+    session.flush()
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    return connection.cursor()
 
 
 def copy(session: Session, table: str, columns: str, lines: Iterable[str]) -> None:
@@ -36,9 +54,7 @@ def copy(session: Session, table: str, columns: str, lines: Iterable[str]) -> No
     text = "\n".join(lines)
     if not text:
         return
-    connection = session.connection().connection.driver_connection
-    assert connection is not None
-    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as stream:
+    with _cursor(session) as cursor, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as stream:
         stream.write(text + "\n")
 
 
@@ -47,9 +63,7 @@ def copy_aside(session: Session, name: str, columns: str, lines: Iterable[str]) 
 
     The table is this connection's own, made on first use; its rows go with the transaction.
     """
-    connection = session.connection().connection.driver_connection
-    assert connection is not None
-    with connection.cursor() as cursor:
+    with _cursor(session) as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} ({columns}) ON COMMIT DELETE ROWS", prepare=False)
         cursor.execute(f"DELETE FROM pg_temp.{name}")  # noqa: S608  what an earlier call of this transaction left
     copy(session, f"pg_temp.{name}", ", ".join(column.split()[0] for column in columns.split(", ")), lines)
@@ -60,8 +74,6 @@ def rows(session: Session, statement: str, *, prepare: bool = False, **parameter
 
     It is planned for these parameters, unless ``prepare`` says that one plan fits all.
     """
-    connection = session.connection().connection.driver_connection
-    assert connection is not None
-    with connection.cursor() as cursor:
+    with _cursor(session) as cursor:
         cursor.execute(statement, parameters, prepare=prepare)
         return list(cursor.fetchall()) if cursor.description else []

@@ -8,19 +8,19 @@ seconds. Both together travel as ``CC1:`` and Base45 (RFC 9285), which an alphan
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
 from threading import Lock
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import base45
 
 from card.credentials import card_number, cose, wire
 from card.credentials.card_number import CardNumber
 from card.credentials.cose import ALLOWED, Algorithm, Sign1
-from card.credentials.keys import KeyRing, PrivateKey, PublicKey, key_id, public_from_raw, public_of, raw_public
+from card.credentials.keys import KeyRing, PrivateKey, key_id, public_from_raw, public_of, raw_public
 from card.credentials.reasons import CredentialRefused, Reason
 
 PREFIX: Final = "CC1:"
@@ -32,6 +32,7 @@ TEXT_MAX: Final = 2048
 
 CODE_AGE_MAX: Final = timedelta(seconds=60)
 CODE_AHEAD_MAX: Final = timedelta(seconds=30)
+CODE_AGE_MIN: Final = -CODE_AHEAD_MAX
 
 EPOCH: Final = date(1970, 1, 1)
 
@@ -96,8 +97,7 @@ class Static:
     use: Use = Use.PHONE
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Presentation:
+class Presentation(NamedTuple):
     """A verified presentation of a card. ``counter`` strictly rises per ``device_kid`` (0 and empty for one-layer uses).
 
     ``record`` is what the terminal let a chip sign (``card.chip.Journey``), empty for a QR.
@@ -122,6 +122,7 @@ class Presentation:
         return self.device_kid or b"card" + int(self.static.number).to_bytes(8, "big")
 
 
+_made: Final = tuple.__new__  # a presentation without the detour of a named tuple's own constructor
 _ISSUER, _NUMBER, _EXPIRES, _ISSUED, _DEVICE, _ENTITLEMENTS, _STATUS, _USE = 1, 2, 4, 6, 8, -1, -2, -3
 
 
@@ -258,8 +259,11 @@ class _Familiar:
 
     static: Static
     kids: tuple[bytes, ...]
-    device: PublicKey | None
     device_kid: bytes
+    algorithm: Algorithm | None  # of the device's key
+    verifies: cose.Verifies | None
+    message: Callable[[bytes, bytes], bytes]  # what it signs, of static and dynamic part
+    begins: datetime
 
 
 class Verifier:
@@ -282,16 +286,10 @@ class Verifier:
 
         Order: form, issuer's key, issuer's signature, validity, use, phone's signature, window of -30 to +60 seconds.
         """
-        match wire.read(raw):
-            case [bytes() as signed]:
-                dynamic, signature = None, b""
-            case [bytes() as signed, bytes() as dynamic, bytes() as signature]:
-                pass
-            case _:
-                raise CredentialRefused(Reason.MALFORMED, "presentation")
+        signed, dynamic, signature = _layers(raw)
         familiar = self._static(signed, now=now)
         static, kid = familiar.static, familiar.kids[0]
-        _in_force(static, now=now, uses=uses)
+        _in_force(familiar, now=now, uses=uses)
         if not static.device_key:
             if dynamic is not None:
                 raise CredentialRefused(Reason.DEVICE_SIGNATURE_UNEXPECTED)
@@ -299,25 +297,18 @@ class Verifier:
         if dynamic is None:
             raise CredentialRefused(Reason.DEVICE_SIGNATURE_MISSING)
         shown_at, counter, record = self._dynamic(familiar, signed, dynamic, signature)
-        if shown_at - now > CODE_AHEAD_MAX:
-            raise CredentialRefused(Reason.CODE_FROM_THE_FUTURE, f"{shown_at - now} ahead")
-        if now - shown_at > CODE_AGE_MAX:
-            raise CredentialRefused(Reason.CODE_TOO_OLD, f"{now - shown_at} old")
-        return Presentation(
-            static=static,
-            issuer_kid=kid,
-            device_kid=familiar.device_kid,
-            shown_at=shown_at,
-            counter=counter,
-            raw=raw,
-            record=record,
-        )
+        age = now - shown_at
+        if not CODE_AGE_MIN <= age <= CODE_AGE_MAX:
+            if age < CODE_AGE_MIN:
+                raise CredentialRefused(Reason.CODE_FROM_THE_FUTURE, f"{-age} ahead")
+            raise CredentialRefused(Reason.CODE_TOO_OLD, f"{age} old")
+        return _made(Presentation, (static, kid, familiar.device_kid, shown_at, counter, raw, record))
 
     def static(self, signed: bytes, *, now: datetime, uses: frozenset[Use] = TAP_USES) -> Static:
         """The static part alone, as a chip gives it before it signs: authentic, in force, and of a use that is taken."""
-        found = self._static(signed, now=now).static
+        found = self._static(signed, now=now)
         _in_force(found, now=now, uses=uses)
-        return found
+        return found.static
 
     def _static(self, signed: bytes, *, now: datetime) -> "_Familiar":
         """The static part and the ids of the keys that signed it: all that are there, and all that the ring demands."""
@@ -343,8 +334,15 @@ class Verifier:
         if card_number.issuing_city(claimed.number) != claimed.issuer:
             raise CredentialRefused(Reason.WRONG_ISSUER, claimed.issuer)
         device = public_from_raw(claimed.device_key) if claimed.device_key else None
-        kid = key_id(claimed.device_key) if device else b""
-        familiar = _Familiar(static=claimed, kids=kids, device=device, device_kid=kid)
+        familiar = _Familiar(
+            static=claimed,
+            kids=kids,
+            device_kid=key_id(claimed.device_key) if device else b"",
+            algorithm=cose.algorithm_of(device) if device else None,
+            verifies=cose.verifying(device) if device else None,
+            message=chip_message if claimed.use is Use.CHIP else dynamic_message,
+            begins=claimed.issued_at - CODE_AHEAD_MAX,
+        )
         with self._turn:
             self._known[signed] = familiar
             if len(self._known) > self._remember:
@@ -353,14 +351,12 @@ class Verifier:
 
     def _dynamic(self, familiar: "_Familiar", signed: bytes, dynamic: bytes, signature: bytes) -> tuple[datetime, int, bytes]:
         """``(time, counter, record)`` once the device's signature holds; the record is a chip's."""
-        static, key = familiar.static, familiar.device
-        assert key is not None, "a credential with a dynamic part names its device"
-        if cose.algorithm_of(key) not in self._algorithms:
+        assert familiar.verifies is not None, "a credential with a dynamic part names its device"
+        if familiar.algorithm not in self._algorithms:
             raise CredentialRefused(Reason.ALGORITHM_NOT_ALLOWED, "the phone's key")
-        message = chip_message if static.use is Use.CHIP else dynamic_message
-        if not cose.raw_verify(key, signature, message(signed, dynamic)):
+        if not familiar.verifies(signature, familiar.message(signed, dynamic)):
             raise CredentialRefused(Reason.BAD_DEVICE_SIGNATURE)
-        match wire.read(dynamic), static.use:
+        match wire.read(dynamic), familiar.static.use:
             case [int() as seconds, int() as counter], Use.PHONE if counter >= 0:
                 record = b""
             case [int() as seconds, int() as counter, bytes() as record], Use.CHIP if (
@@ -375,8 +371,19 @@ class Verifier:
             raise CredentialRefused(Reason.MALFORMED, "time") from error
 
 
-def _in_force(static: Static, *, now: datetime, uses: frozenset[Use]) -> None:
-    if now < static.issued_at - CODE_AHEAD_MAX:
+def _layers(raw: bytes) -> tuple[bytes, bytes | None, bytes]:
+    """Static part, dynamic part (none for one-layer uses) and its signature, as they were shown."""
+    match wire.read(raw):
+        case [bytes() as signed, bytes() as dynamic, bytes() as signature]:
+            return signed, dynamic, signature
+        case [bytes() as signed]:
+            return signed, None, b""
+    raise CredentialRefused(Reason.MALFORMED, "presentation")
+
+
+def _in_force(familiar: _Familiar, *, now: datetime, uses: frozenset[Use]) -> None:
+    static = familiar.static
+    if now < familiar.begins:
         raise CredentialRefused(Reason.NOT_YET_VALID)
     if now >= static.expires_at:
         raise CredentialRefused(Reason.EXPIRED)

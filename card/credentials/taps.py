@@ -9,10 +9,10 @@ neighbours with it, and nobody has to encode it again to compare it. A record as
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import cbor2
 
@@ -38,8 +38,7 @@ class Decision(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Tap:
+class Tap(NamedTuple):
     """One presentation at one terminal. Its key is ``(terminal_id, boot_id, seq)``; ``seq`` counts from 1 in every boot.
 
     ``device_at`` is the terminal's own clock in unix milliseconds; ``skew_ms`` what to add to it, as of the last sync.
@@ -68,7 +67,7 @@ class Tap:
 
     def document(self) -> dict[str, Any]:
         """The record as it travels."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+        return {name: _plain(value) for name, value in zip(self._fields, self, strict=True)}
 
     def encoded(self) -> bytes:
         """The record in deterministic CBOR: the bytes that its hash covers."""
@@ -88,6 +87,7 @@ def _plain(value: object) -> object:
     return value.value if isinstance(value, StrEnum) else value
 
 
+_made: Final = tuple.__new__  # a record without the detour of a named tuple's own constructor
 _TAP_KINDS: Final = {kind.value: kind for kind in TapKind}
 _DECISIONS: Final = {decision.value: decision for decision in Decision}
 _KINDS: Final[dict[str, type]] = {
@@ -112,7 +112,14 @@ _IN_ORDER: Final = tuple(sorted(_KINDS, key=lambda name: (len(name), name)))
 _VALUES: Final = itemgetter(*_KINDS)
 _TYPES: Final = tuple(_KINDS.values())
 _KIND, _DECISION = list(_KINDS).index("kind"), list(_KINDS).index("decision")
-_LENGTH_MAX: Final = {"boot_id": 64, "card_number": 19, "device_kid": 32, "reason": 64, "tariff_version": 64, "qr": 4096}
+_TEXT_MAX, _KID_MAX, _QR_MAX = 64, 32, 4096
+_LENGTH_MAX: Final = {
+    "boot_id": _TEXT_MAX,
+    "device_kid": _KID_MAX,
+    "reason": _TEXT_MAX,
+    "tariff_version": _TEXT_MAX,
+    "qr": _QR_MAX,
+}
 _INT_MAX: Final = 2**63 - 1
 _INSTANT_MAX: Final = 4_102_444_800_000  # the year 2100
 _SKEW_MAX: Final = 10 * 366 * 86_400_000
@@ -131,10 +138,9 @@ def tap_from(document: object) -> Tap:
         raise _misfit(document)
     given: list[Any] = list(values)
     given[_KIND], given[_DECISION] = _TAP_KINDS[given[_KIND]], _DECISIONS[given[_DECISION]]
-    tap = Tap(*given)
-    wrong = _out_of_range(tap)
-    if wrong:
-        raise CredentialRefused(Reason.MALFORMED, wrong)
+    tap: Tap = _made(Tap, given)
+    if not _in_range(tap):
+        raise CredentialRefused(Reason.MALFORMED, _out_of_range(tap))
     return tap
 
 
@@ -150,8 +156,31 @@ def _misfit(document: object) -> CredentialRefused:
     return CredentialRefused(Reason.MALFORMED, f"unknown field {min(map(str, unknown))}" if unknown else "kind or decision")
 
 
+def _in_range(tap: Tap) -> bool:
+    """Whether every field says what can be. A text with a NUL could not be stored."""
+    boot_id, seq, _, device_at, skew_ms, number, counter, device_kid, _, reason, list_seq, version, prev, qr = tap
+    return (
+        0 < len(boot_id) <= _TEXT_MAX
+        and 1 <= seq <= _INT_MAX
+        and 0 <= device_at < _INSTANT_MAX
+        and -_SKEW_MAX <= skew_ms <= _SKEW_MAX
+        and device_at + skew_ms >= 0
+        and (not number or (len(number) == _NUMBER_DIGITS and number.isascii() and number.isdigit()))
+        and 0 <= counter <= _INT_MAX
+        and len(device_kid) <= _KID_MAX
+        and len(reason) <= _TEXT_MAX
+        and 0 <= list_seq <= _INT_MAX
+        and len(version) <= _TEXT_MAX
+        and len(prev) == len(CHAIN_START)
+        and len(qr) <= _QR_MAX
+        and "\x00" not in boot_id
+        and "\x00" not in reason
+        and "\x00" not in version
+    )
+
+
 def _out_of_range(tap: Tap) -> str:
-    """Which field says what cannot be; empty where all are possible. A text with a NUL could not be stored."""
+    """Which field of a record that is not :func:`_in_range` says what cannot be."""
     for name, most in _LENGTH_MAX.items():
         if len(getattr(tap, name)) > most:
             return f"field {name!r} is too long"
@@ -164,7 +193,7 @@ def _out_of_range(tap: Tap) -> str:
         return "field 'card_number'"
     if len(tap.prev) != len(CHAIN_START) or not tap.boot_id:
         return "prev or boot_id"
-    return "a text with a NUL" if "\x00" in tap.boot_id or "\x00" in tap.reason or "\x00" in tap.tariff_version else ""
+    return "a text with a NUL"
 
 
 def encode_batch(terminal_id: str, taps: Iterable[Tap]) -> bytes:
@@ -172,8 +201,7 @@ def encode_batch(terminal_id: str, taps: Iterable[Tap]) -> bytes:
     return wire.write({"terminal_id": terminal_id, "batch": [tap.encoded() for tap in taps]})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One record of a batch as it came: the tap and the SHA-256 of its bytes."""
 
     tap: Tap
@@ -206,7 +234,7 @@ def _record(entry: object) -> Received | Unreadable:
     try:
         if isinstance(entry, bytes):
             found = wire.read(entry)
-            return Received(tap=tap_from(found), digest=digest_of(entry))
+            return Received(tap_from(found), digest_of(entry))
         tap = tap_from(entry)
         return Received(tap=tap, digest=tap.digest())
     except CredentialRefused as refusal:
@@ -224,8 +252,7 @@ def decode_batch(body: bytes) -> tuple[str, list[Tap | CredentialRefused]]:
     return terminal_id, [record.tap if isinstance(record, Received) else record.refusal for record in records]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TapResult:
+class TapResult(NamedTuple):
     """What the server did with one record: ``stored``, ``repeated`` or ``refused`` with its code."""
 
     boot_id: str
@@ -253,8 +280,8 @@ class Receipt:
             {
                 "gaps": {boot: [list(gap) for gap in self.gaps[boot]] for boot in sorted(self.gaps, key=_canonical)},
                 "results": [
-                    {"seq": result.seq, "code": result.code, "boot_id": result.boot_id, "outcome": result.outcome}
-                    for result in self.results
+                    {"seq": seq, "code": code, "boot_id": boot_id, "outcome": outcome}
+                    for boot_id, seq, outcome, code in self.results
                 ],
                 "contiguous": {boot: self.contiguous[boot] for boot in sorted(self.contiguous, key=_canonical)},
             }

@@ -1,6 +1,5 @@
 """Taps in the database: once each, in any order, priced again at every arrival; the ledger gets only the difference."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -127,7 +126,7 @@ def test_what_is_wrong_with_one_tap_leaves_the_others(suzhou: Database) -> None:
     good = a.tap(rider, "entry", NOW)
     stale = a.tap(rider, "entry", NOW + minutes(5), qr=rider.show(NOW)[0], counter=99)
     forged = a.tap(rider, "entry", NOW + minutes(6))
-    forged = replace(forged, card_number=other.number)
+    forged = forged._replace(card_number=other.number)
     refused = a.tap(rider, "exit", NOW + minutes(7), decision=Decision.REFUSED, reason="passback", qr=b"")
     body = credentials.wire.read(credentials.encode_batch(a.terminal_id, [good, stale, forged, refused]))
     body["batch"].append({"boot_id": "x"})
@@ -164,7 +163,7 @@ def test_the_same_key_with_other_content_is_an_alarm_and_never_an_overwrite(suzh
     with suzhou.transaction() as session:
         where.send(session, [tap], now=NOW)
     with suzhou.transaction() as session:
-        receipt = where.send(session, [replace(tap, list_seq=7)], now=NOW)
+        receipt = where.send(session, [tap._replace(list_seq=7)], now=NOW)
         assert [(result.outcome, result.code) for result in receipt.results] == [("refused", "tap-conflict")]
         assert session.scalars(select(TapRow.list_seq)).one() == 0
         assert session.scalars(select(TapAlarm.kind)).one() == "tap-conflict"

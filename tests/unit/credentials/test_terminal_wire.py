@@ -1,7 +1,6 @@
 """What terminals and cities say to each other: proofs, certificates, bundles, taps."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -143,10 +142,10 @@ def test_a_certificate_is_never_a_bundle() -> None:
 
 
 def test_taps_travel_and_chain() -> None:
-    second = replace(TAP, seq=2, prev=TAP.digest(), kind=TapKind.EXIT)
+    second = TAP._replace(seq=2, prev=TAP.digest(), kind=TapKind.EXIT)
     terminal_id, found = decode_batch(encode_batch("T1", [TAP, second]))
     assert (terminal_id, found) == ("T1", [TAP, second])
-    assert replace(TAP, counter=6).digest() != TAP.digest()
+    assert TAP._replace(counter=6).digest() != TAP.digest()
     assert TAP.at_ms == TAP.device_at - 40
 
 

@@ -119,7 +119,7 @@ def test_a_gate_that_serves_both_ways_lets_out_who_came_in(
 
 
 def test_a_one_layer_code_is_good_once_for_each_second_it_was_signed_in() -> None:
-    kiosk = replace(SHOWN, static=replace(STATIC, use=Use.KIOSK, device_key=b""), counter=0)
+    kiosk = SHOWN._replace(static=replace(STATIC, use=Use.KIOSK, device_key=b""), counter=0)
     signed_at = int(STATIC.issued_at.timestamp())
     facts = {
         "denied": False,
@@ -134,7 +134,7 @@ def test_a_one_layer_code_is_good_once_for_each_second_it_was_signed_in() -> Non
 
 
 def test_an_entitlement_of_another_city_is_not_shown_here() -> None:
-    shown = replace(SHOWN, static=replace(STATIC, entitlements=(SENIOR, PASS)))
+    shown = SHOWN._replace(static=replace(STATIC, entitlements=(SENIOR, PASS)))
     assert usable(shown, city="320100", on=NOW.date()) == (SENIOR, PASS)
     assert usable(shown, city="320500", on=NOW.date()) == ()
 

@@ -1,7 +1,7 @@
 """Tariffs and the pure fare engine: what a journey costs, and why. Knows no database and no screen."""
 
 from card.fares.apportionment import apportion, shares_of
-from card.fares.charging import Meter, card_day, charge, in_card_day_of
+from card.fares.charging import Meter, begins, card_day, charge, in_card_day_of
 from card.fares.drafting import (
     Change,
     Sheet,
@@ -94,6 +94,7 @@ __all__ = [
     "Window",
     "apportion",
     "band_fare",
+    "begins",
     "card_day",
     "charge",
     "columns_of",

@@ -29,6 +29,11 @@ def card_day(instant: datetime) -> date:
     return (local(instant) - DAY_BEGINS).date()
 
 
+def begins(day: date) -> datetime:
+    """The instant at which the card-day ``day`` begins."""
+    return ORIGIN + (day - date(1970, 1, 1))
+
+
 def in_card_day_of(other: datetime, instant: datetime) -> datetime:
     """``instant``, or the nearest one to it that lies in the card-day of ``other``: no journey leaves its card-day."""
     begins = ORIGIN + timedelta(days=(other - ORIGIN).days)

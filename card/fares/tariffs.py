@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.kernel.errors import Invalid, NotFound, msg
 from card.fares.legs import LegFares
@@ -310,8 +310,7 @@ class Rider:
     entitlements: tuple[Entitlement, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tap:
+class Tap(NamedTuple):
     """One presentation that was let through. ``at`` is the device's time corrected by its skew.
 
     ``key`` is ``terminal/boot/seq`` and unique; ``token`` names the credential shown (device key and counter): the same token

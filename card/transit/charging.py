@@ -7,31 +7,29 @@ prices in memory, and writes journeys, postings and transfers with one statement
 
 import hashlib
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import orjson
 from sqlalchemy.orm import Session
 
-from app.kernel import outbox
+from app.kernel import bulk, outbox
 from app.kernel.city import city_of
 from app.kernel.clock import SHANGHAI
 from app.kernel.db import Json
-from app.kernel.ids import derived_id
+from app.kernel.ids import derived_id, derived_text
 from card import cards, credentials, fares, ledger
 from card.fares import Charge, Entitlement, PastFare, PricedJourney, Rider, State, Tap, Tariffs
 from card.ledger import AccountId, AccountSpec, OutcomeStatus, Transfer, TransferCode, chart
-from card.transit import bulk, debts, fraud, habits, network
+from card.transit import debts, fraud, habits, network, past
 from card.transit.models import TapRow
 from card.transit.rules import Difference, Liability, differences
 
-_compact: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
-
-LOOK_BACK: Final = timedelta(days=8)  # the longest window that is not a calendar month: a week, and a day's slack
+_made: Final = tuple.__new__  # a named tuple without the detour of its own constructor
 
 
 @dataclass(slots=True)
@@ -48,34 +46,49 @@ class Arrived:
     counter: int = 0
 
 
-class _Stored(NamedTuple):
-    """A journey as it stands in the database, as far as pricing needs it."""
+class Standing(NamedTuple):
+    """How far a card has been priced: its latest card-day, and what the days before ``past_until`` left, folded."""
 
-    id: UUID
-    mark: int
-    past: PastFare | None
+    last_day: date | None
+    past_until: date | None
+    past: str | None
 
 
 @dataclass(slots=True)
 class _Card:
-    """One card in memory: what is stored of it, and what a pricing makes of it."""
+    """One card in memory: what came in and what is stored of it, and what a pricing makes of it."""
 
     number: str
     issuer: str
     holder_id: UUID | None
-    last_day: date | None
-    payer: AccountSpec
-    taps: dict[date, dict[str, Tap]] = field(default_factory=lambda: defaultdict(dict))
-    offered: dict[date, list[Tap]] = field(default_factory=lambda: defaultdict(list))  # claimed, or from habit
-    stored: dict[date, list[_Stored]] = field(default_factory=dict)
+    standing: Standing
+    arrived: Arrived
+    looks_back: bool = False  # whether a cap or a month ticket may need the days before
+    taps: dict[date, dict[str, Tap]] = field(default_factory=dict)
+    offered: dict[date, list[Tap]] = field(default_factory=dict)  # claimed, or from habit
+    stored: dict[date, dict[str, int]] = field(default_factory=dict)  # journey: its mark
+    earlier: list[PastFare] = field(default_factory=list)  # unfolded: of the days before those in ``past``
     past: dict[date, list[PastFare]] = field(default_factory=dict)
     posted: dict[date, dict[str, tuple[int, int]]] = field(default_factory=dict)  # operator: (revision, total)
     priced: dict[date, Charge] = field(default_factory=dict)
 
+    def operators(self) -> Iterator[str]:
+        """Whom the taps at hand were made with, each as often as there are taps."""
+        for taps in self.taps.values():
+            for tap in taps.values():
+                yield tap.operator
+        for offered in self.offered.values():
+            for tap in offered:
+                yield tap.operator
 
-@dataclass(frozen=True, slots=True)
-class _Change:
-    """One difference to post."""
+    @property
+    def payer(self) -> AccountSpec:
+        """Whose money pays: the holder's purse, or what the issuing city owes us."""
+        return chart.due_from(self.issuer) if self.holder_id is None else chart.purse(self.holder_id)
+
+
+class _Change(NamedTuple):
+    """One difference to post. ``reference`` is that by which the ledger's rows of one card-day and operator are found."""
 
     id: UUID
     card: _Card
@@ -83,16 +96,16 @@ class _Change:
     revision: int
     difference: Difference
     event_at: datetime
-    arrived: Arrived
+    reference: str
 
     @property
-    def reference(self) -> str:
-        """By which the ledger's rows of one card-day and operator are found."""
-        return f"card-day:{self.card.number}:{self.day.isoformat()}:{self.difference.operator_id}"
+    def arrived(self) -> Arrived:
+        """What brought it about."""
+        return self.card.arrived
 
 
-def lock_cards(session: Session, numbers: Iterable[str]) -> dict[str, date | None]:
-    """Let this transaction alone price these cards; the latest card-day of each that has one.
+def lock_cards(session: Session, numbers: Iterable[str]) -> dict[str, Standing]:
+    """Let this transaction alone price these cards; how far each has been priced.
 
     The rows are locked in one order, so two batches wait for each other and never in a ring. (Two that meet the same new card
     at once may: the database then ends one of them, which is sent again.)
@@ -107,11 +120,11 @@ def lock_cards(session: Session, numbers: Iterable[str]) -> dict[str, date | Non
     )
     found = bulk.rows(
         session,
-        """SELECT f.card_number, f.last_day FROM card.fare_card f
+        """SELECT f.card_number, f.last_day, f.past_until, f.past FROM card.fare_card f
            WHERE f.card_number = ANY(%(numbers)s::text[]) ORDER BY f.card_number FOR UPDATE""",
         numbers=wanted,
     )
-    return dict(found)
+    return {number: _made(Standing, standing) for number, *standing in found}
 
 
 def price_again(
@@ -130,35 +143,33 @@ def price(session: Session, arrived: Mapping[str, Arrived], *, holders: Mapping[
     """
     if not arrived:
         return 0
-    last_days = lock_cards(session, arrived)
+    standings = lock_cards(session, arrived)
     tariffs = network.tariffs_of(session, network.operator_ids(session))
-    looks_back = any(tariff.caps or tariff.passes for versions in tariffs.versions.values() for tariff in versions)
-    found = _load(session, arrived, last_days, holders, looks_back=looks_back)
+    found = _load(session, arrived, standings, holders, heeded=_heeded(tariffs))
     changes: list[_Change] = []
-    for number in sorted(arrived):
-        card = found[number]
-        _reprice(session, card, arrived[number], tariffs, looks_back=looks_back, now=now)
-        changes += _changes(card, arrived[number], now=now)
+    for _, card in sorted(found.items()):
+        _reprice(session, card, tariffs, now=now)
+        changes += _changes(card, now=now)
     _store_journeys(session, found.values(), now=now)
-    _note_last_days(session, found.values())
+    _note_standings(session, found.values())
     _post(session, changes, now=now)
     return sum(change.difference.amount_minor for change in changes)
 
 
-def _first_day_back(day: date) -> date:
-    """The earliest day that a pricing of ``day`` looks back on."""
-    return min(day.replace(day=1), day - LOOK_BACK)
-
-
-def _last_day_on(day: date) -> date:
-    """The latest day whose pricing looks back on ``day``: its month, and the week after."""
-    month_end = (day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
-    return max(month_end, day + timedelta(days=7))
+def _heeded(tariffs: Tariffs) -> frozenset[str]:
+    """The operators whose caps or month tickets look back, and those whose fares they see: for others no yesterday matters."""
+    return frozenset(
+        heeded
+        for operator, versions in tariffs.versions.items()
+        for tariff in versions
+        if tariff.caps or tariff.passes
+        for heeded in (operator, *(counted for cap in tariff.caps for counted in cap.operators))
+    )
 
 
 # What is stored of the cards at hand. (OFFSET 0 keeps the planner at one look-up a card: it would otherwise like to read all.)
 JOURNEYS: Final = """
-SELECT j.card_number, j.card_day, j.id, j.mark, j.state, j.started_at, j.operator_id, j.capped_minor
+SELECT j.card_number, j.card_day, j.id::text, j.mark, j.state, j.started_at, j.operator_id, j.capped_minor
 FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS c(number, day)
   CROSS JOIN LATERAL (SELECT * FROM card.journey WHERE card_number = c.number AND card_day >= c.day OFFSET 0) j
 """
@@ -185,55 +196,60 @@ ORDER BY p.card_number, p.card_day, p.operator_id, p.revision DESC
 def _load(
     session: Session,
     arrived: Mapping[str, Arrived],
-    last_days: Mapping[str, date | None],
+    standings: Mapping[str, Standing],
     holders: Mapping[str, UUID] | None,
     *,
-    looks_back: bool,
+    heeded: frozenset[str],
 ) -> dict[str, _Card]:
-    own = city_of(session).code
-    issuers = {number: credentials.issuing_city(number) for number in arrived}
     if holders is None:
-        holders = cards.holders_of(session, (number for number, issuer in issuers.items() if issuer == own))
-    found = {
-        number: _Card(
-            number=number,
-            issuer=issuer,
-            holder_id=(holder := holders.get(number)),
-            last_day=last_days[number],
-            payer=chart.due_from(issuer) if holder is None else chart.purse(holder),
-        )
-        for number, issuer in issuers.items()
-    }
-    back: dict[str, date] = {}  # cards with something stored that the pricing looks back on, and from when
+        own = city_of(session).code
+        holders = cards.holders_of(session, (number for number in arrived if credentials.issuing_city(number) == own))
+    found: dict[str, _Card] = {}
     same: dict[str, date] = {}  # cards with something stored on the first day to be priced, or after it
     for number, arrival in arrived.items():
-        first, last = min(arrival.days), last_days[number]
-        begin = _first_day_back(first) if looks_back else first
+        standing = standings[number]
+        found[number] = _Card(number, credentials.issuing_city(number), holders.get(number), standing, arrival)
+        if standing.last_day is not None:
+            first = min(arrival.days)
+            if standing.last_day >= first:
+                same[number] = first
+    _fill(session, found, same)
+    back: dict[str, date] = {}  # cards with journeys that are priced again or looked back on, and from when
+    for number, card in found.items():
+        for day, taps in card.arrived.days.items():
+            card.taps.setdefault(day, {}).update({tap.key: tap for tap in taps})
+        card.looks_back = not heeded.isdisjoint(card.operators())
+        last, until, folded = card.standing
+        first = begin = min(card.arrived.days)
+        if card.looks_back:
+            begin = past.first_day_back(first)
+            if until is not None and folded is not None and until <= first:
+                card.earlier = past.unfold(folded)
+                begin = max(begin, until)
         if last is not None and last >= begin:
             back[number] = begin
-        if last is not None and last >= first:
-            same[number] = first
-    _fill(session, found, back=back, same=same)
-    for number, arrival in arrived.items():
-        for day, taps in arrival.days.items():
-            found[number].taps[day].update((tap.key, tap) for tap in taps)
+    _look_back(session, found, back)
     return found
 
 
-def _fill(session: Session, found: Mapping[str, _Card], *, back: Mapping[str, date], same: Mapping[str, date]) -> None:
-    """Put into the cards what is stored of them: journeys since ``back``; taps, claims and postings since ``same``."""
+def _look_back(session: Session, found: Mapping[str, _Card], back: Mapping[str, date]) -> None:
+    """Put into the cards the journeys that are stored of them since ``back``."""
     complete = State.COMPLETE.value
     for number, day, id_, mark, state, started_at, operator, capped in _of_cards(session, JOURNEYS, back):
-        past = PastFare(at=started_at, operator=operator, capped_minor=capped) if state == complete else None
-        found[number].stored.setdefault(day, []).append(_Stored(id_, mark, past))
-        if past is not None:
-            found[number].past.setdefault(day, []).append(past)
+        card = found[number]
+        card.stored.setdefault(day, {})[id_] = mark
+        if state == complete:
+            card.past.setdefault(day, []).append(_made(PastFare, (started_at, operator, capped)))
+
+
+def _fill(session: Session, found: Mapping[str, _Card], same: Mapping[str, date]) -> None:
+    """Put into the cards the taps, claims and postings that are stored of them since ``same``."""
     for number, day, *facts in _of_cards(session, TAPS, same):
         tap = _tap(facts)
-        found[number].taps[day][tap.key] = tap
+        found[number].taps.setdefault(day, {})[tap.key] = tap
     for number, day, key, at, kind, operator, stop, line in _of_cards(session, CLAIMS, same):
         tap = Tap(key=key, at=at, kind=kind, operator=operator, stop_id=stop, line=line)
-        found[number].offered[day].append(tap)
+        found[number].offered.setdefault(day, []).append(tap)
     for number, day, operator, revision, total in _of_cards(session, POSTED, same):
         found[number].posted.setdefault(day, {})[operator] = (revision, total)
 
@@ -242,64 +258,73 @@ def _of_cards(session: Session, statement: str, since: Mapping[str, date]) -> li
     return bulk.rows(session, statement, numbers=bulk.texts(since), days=bulk.dates(since.values())) if since else []
 
 
-def _reprice(session: Session, card: _Card, arrival: Arrived, tariffs: Tariffs, *, looks_back: bool, now: datetime) -> None:
+def _reprice(session: Session, card: _Card, tariffs: Tariffs, *, now: datetime) -> None:
     """Price the days at hand in order, and each later day that looks back on one that came out otherwise."""
-    wanted = set(arrival.days)
-    first = min(wanted)
-    for day in sorted({day for stored in (card.taps, card.offered, wanted) for day in stored if day >= first}):
+    wanted = set(card.arrived.days)
+    at_hand = sorted({*card.taps, *card.offered, *wanted})
+    latest = max(at_hand[-1], card.standing.last_day or at_hand[-1], *card.stored)
+    for day in at_hand:
         if day not in wanted:
             continue
-        past: list[PastFare] = []
-        if looks_back:
-            begin = _first_day_back(day)
-            past = [fare for other in sorted(card.past) if begin <= other < day for fare in card.past[other]]
-        priced = card.priced[day] = _price_day(session, card, day, tariffs, past, now=now)
-        if looks_back:
-            after, before = list(priced.past), card.past.get(day, [])
-            if after != before and sorted(after) != sorted(before):
-                last = _last_day_on(day)
+        before = card.earlier
+        if card.looks_back and card.past:
+            begin = past.first_day_back(day)
+            before = before + [fare for other in sorted(card.past) if begin <= other < day for fare in card.past[other]]
+        priced = card.priced[day] = _price_day(session, card, day, tariffs, before, now=now)
+        if card.looks_back and day < latest:
+            after, stood = list(priced.past), card.past.get(day, [])
+            if after != stood and sorted(after) != sorted(stood):
+                last = past.last_day_on(day)
                 wanted.update(other for other in card.stored if day < other <= last)
             card.past[day] = after
 
 
 def _price_day(
-    session: Session, card: _Card, day: date, tariffs: Tariffs, past: Sequence[PastFare], *, now: datetime
+    session: Session, card: _Card, day: date, tariffs: Tariffs, before: Sequence[PastFare], *, now: datetime
 ) -> Charge:
     """Price one card-day, with the missing taps that were put in place and without those that copied a code."""
     taps: Sequence[Tap] = list(card.taps[day].values())
     if card.offered.get(day):
         taps = habits.completed(taps, card.offered[day])
-    rider = Rider(issuer=card.issuer)
-    priced = fares.charge(taps, tariffs, rider, past)
+    rider = _plain(card.issuer)
+    priced = fares.charge(taps, tariffs, rider, before)
     if priced.replays:
         aside = fraud.note(session, card_number=card.number, day=day, taps=taps, tariffs=tariffs, now=now)
-        priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, past)
+        priced = fares.charge([tap for tap in taps if tap.key not in aside], tariffs, rider, before)
     return priced
 
 
-def _changes(card: _Card, arrival: Arrived, *, now: datetime) -> list[_Change]:
-    found = []
+def _changes(card: _Card, *, now: datetime) -> list[_Change]:
+    found: list[_Change] = []
+    number = card.number
     for day, priced in sorted(card.priced.items()) if len(card.priced) > 1 else card.priced.items():
-        before = card.posted.get(day, {})
+        before = card.posted.get(day, _NOTHING)
         posted = {operator: total for operator, (_, total) in before.items()}
         for difference in differences(owed=priced.owed, posted=posted):
-            operator = difference.operator_id
+            operator, on = difference.operator_id, day.isoformat()
             revision = before[operator][0] + 1 if operator in before else 1
-            found.append(
-                _Change(
-                    id=derived_id(now, "fare", card.number, day.isoformat(), operator, str(revision)),
-                    card=card,
-                    day=day,
-                    revision=revision,
-                    difference=difference,
-                    event_at=max(
-                        (journey.started_at for journey in priced.journeys if journey.operator == operator),
-                        default=datetime.combine(day, time(12), SHANGHAI).astimezone(UTC),
-                    ),
-                    arrived=arrival,
-                )
-            )
+            id_ = derived_id(now, "fare", number, on, operator, str(revision))
+            reference = f"card-day:{number}:{on}:{operator}"
+            event_at = _last_began(priced, operator) or datetime.combine(day, time(12), SHANGHAI).astimezone(UTC)
+            found.append(_made(_Change, (id_, card, day, revision, difference, event_at, reference)))
     return found
+
+
+_NOTHING: Final[Mapping[str, tuple[int, int]]] = {}
+
+
+def _last_began(priced: Charge, operator: str) -> datetime | None:
+    """When the last journey with ``operator`` began: they are in the order of travel."""
+    for journey in reversed(priced.journeys):
+        if journey.operator == operator:
+            return journey.started_at
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _plain(issuer: str) -> Rider:
+    """A rider of whom nothing is known but the issuing city."""
+    return Rider(issuer=issuer)
 
 
 @lru_cache(maxsize=4096)
@@ -351,9 +376,9 @@ def tap_of(row: TapRow) -> Tap:
     )
 
 
-def journey_id(card_number: str, journey: PricedJourney) -> UUID:
-    """The id of a journey: the same as long as its first tap is the same."""
-    return derived_id(journey.started_at, "journey", card_number, journey.key)
+def journey_id(card_number: str, journey: PricedJourney) -> str:
+    """The id of a journey, written out: the same as long as its first tap is the same."""
+    return derived_text(journey.started_at, "journey", card_number, journey.key)
 
 
 # What may change of a journey: column and type, in the order of :func:`_said`.
@@ -386,7 +411,7 @@ def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) 
     gone: list[str] = []
     for card in found:
         for day, priced in card.priced.items():
-            before = {stored.id: stored.mark for stored in card.stored.get(day, ())}
+            before = card.stored.get(day, {})
             for journey in priced.journeys:
                 id_ = journey_id(card.number, journey)
                 said = _said(journey)
@@ -398,7 +423,7 @@ def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) 
                     fresh.append(f"{id_}\t{bulk.field(journey.key)}\t{whose}\t{begun}\t{said}\t{mark}\t{written}")
                 elif known != mark:
                     changed.append(f"{id_}\t{said}\t{mark}\t{written}")
-            gone += map(str, before)
+            gone += before
     bulk.copy(session, "card.journey", JOURNEY_COLUMNS, fresh)
     if changed:
         bulk.copy_aside(session, "journey_said", JOURNEY_ASIDE, changed)
@@ -409,9 +434,7 @@ def _store_journeys(session: Session, found: Iterable[_Card], *, now: datetime) 
 
 def _said(journey: PricedJourney) -> str:
     """What may change of a journey, as COPY wants it: the columns of ``SAID``."""
-    steps = {
-        "steps": [{"code": step.code.value, "amount_minor": step.amount_minor, "params": step.params} for step in journey.steps]
-    }
+    steps = {"steps": [{"code": code, "amount_minor": amount, "params": params} for code, amount, params in journey.steps]}
     ended_at, km, tariff = journey.ended_at, journey.km, journey.tariff
     from_stop, to_stop = journey.from_stop, journey.to_stop
     return "\t".join(
@@ -425,10 +448,14 @@ def _said(journey: PricedJourney) -> str:
             bulk.NULL if tariff is None else bulk.field(tariff),
             str(journey.capped_minor),
             str(journey.charged_minor),
-            bulk.field(_compact(steps)),
-            bulk.field(_compact(list(journey.taps))),
+            bulk.field(_json(steps)),
+            bulk.field(_json(journey.taps)),
         )
     )
+
+
+def _json(plain: object) -> str:
+    return orjson.dumps(plain).decode()
 
 
 def _mark(said: str) -> int:
@@ -436,16 +463,43 @@ def _mark(said: str) -> int:
     return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def _note_last_days(session: Session, found: Iterable[_Card]) -> None:
-    later = {card.number: max(card.priced) for card in found if card.last_day is None or card.last_day < max(card.priced)}
-    if later:
+NOTE: Final = """
+UPDATE card.fare_card f SET last_day = n.day, past_until = n.until, past = n.past
+FROM unnest(%(numbers)s::text[], %(days)s::date[], %(untils)s::date[], %(pasts)s::text[]) AS n(number, day, until, past)
+WHERE f.card_number = n.number
+"""
+
+
+def _note_standings(session: Session, found: Iterable[_Card]) -> None:
+    """Write down how far the cards have been priced now, where that changed."""
+    moved = {card.number: after for card in found if (after := _standing(card)) != card.standing}
+    if moved:
+        last_days, untils, pasts = zip(*moved.values(), strict=True)
         bulk.rows(
             session,
-            """UPDATE card.fare_card f SET last_day = n.day FROM unnest(%(numbers)s::text[], %(days)s::date[]) AS n(number, day)
-               WHERE f.card_number = n.number""",
-            numbers=bulk.texts(later),
-            days=bulk.dates(later.values()),
+            NOTE,
+            numbers=bulk.texts(moved),
+            days=bulk.dates(last_days),
+            untils=bulk.dates(untils),
+            pasts=bulk.quoted(pasts),
         )
+
+
+def _standing(card: _Card) -> Standing:
+    """How far a card has been priced with what was priced now."""
+    last, until, folded = card.standing
+    first = min(card.priced)
+    last = max(card.priced) if last is None else max(last, *card.priced)
+    stale = until is not None and first < until
+    if not card.looks_back:  # nothing was read that could be folded
+        return Standing(last, None, None) if stale else Standing(last, until, folded)
+    if until == last and not stale:
+        return Standing(last, until, folded)
+    begin = past.first_day_back(last)
+    begins = fares.begins(begin)
+    kept = [fare for fare in card.earlier if fare.at >= begins]
+    kept += [fare for day, left in sorted(card.past.items()) if begin <= day < last for fare in left]
+    return Standing(last, last, past.fold(kept))
 
 
 POSTING_COLUMNS: Final = (
@@ -461,10 +515,7 @@ def _post(session: Session, changes: Sequence[_Change], *, now: datetime) -> Non
     """
     if not changes:
         return
-    payees = {operator: chart.operator(operator) for operator in {change.difference.operator_id for change in changes}}
-    specs = {spec.key: spec for spec in (*payees.values(), *(change.card.payer for change in changes))}
-    opened = ledger.open_accounts(session, specs.values(), now=now)
-    accounts = {**opened, **{operator: opened[spec.key] for operator, spec in payees.items()}}
+    accounts = _accounts(session, changes, now=now)
     holders = {change.card.holder_id for change in changes if change.card.holder_id is not None}
     earmarked = ledger.earmarked_holders(session, holders)
     returned = {change.card.number for change in changes if change.difference.amount_minor < 0 and change.card.holder_id}
@@ -504,6 +555,15 @@ def _post(session: Session, changes: Sequence[_Change], *, now: datetime) -> Non
     _present(session, [change for change in changes if change.card.holder_id is None], now=now)
 
 
+def _accounts(session: Session, changes: Sequence[_Change], *, now: datetime) -> dict[str, AccountId]:
+    """The accounts between which ``changes`` move money, by card number and by operator."""
+    whose = {change.card.number: change.card.payer for change in changes}
+    for operator in {change.difference.operator_id for change in changes}:
+        whose[operator] = chart.operator(operator)
+    opened = ledger.open_accounts(session, whose.values(), now=now)
+    return {name: opened[spec.key] for name, spec in whose.items()}
+
+
 def _by_itself(change: _Change, earmarked: Collection[UUID], owing: Collection[str]) -> bool:
     """Whether more decides on this change than the holder's own purse."""
     holder = change.card.holder_id
@@ -532,9 +592,9 @@ def _post_one(session: Session, change: _Change, *, now: datetime) -> str:
 
 
 def _transfer(change: _Change, accounts: Mapping[str, AccountId]) -> Transfer:
-    """The transfer of a change; ``accounts`` has riders by their account's key and operators by their id."""
+    """The transfer of a change; ``accounts`` are by card number and by operator."""
     amount = change.difference.amount_minor
-    rider, operator = accounts[change.card.payer.key], accounts[change.difference.operator_id]
+    rider, operator = accounts[change.card.number], accounts[change.difference.operator_id]
     rising = amount > 0
     if change.card.holder_id is None:
         code = TransferCode.FOREIGN_FARE if rising else TransferCode.FOREIGN_FARE_CORRECTION
@@ -556,7 +616,7 @@ def _posting(change: _Change, means: str, now: str) -> str:
     return (
         f"{change.id}\t{card.number}\t{card.issuer}\t{change.day}\t{difference.operator_id}\t{change.revision}\t"
         f"{difference.amount_minor}\t{difference.total_minor}\t{means}\t{arrived.liability}\t"
-        f"{bulk.field(_compact(arrived.cause))}\t{now}"
+        f"{bulk.field(_json(arrived.cause))}\t{now}"
     )
 
 
@@ -587,10 +647,7 @@ def _present(session: Session, changes: Sequence[_Change], *, now: datetime) -> 
         session,
         "card.presentment_out",
         "id, fare_posting_id, issuer, claim, written_at",
-        (
-            "\t".join((claim["id"], claim["id"], claim["issuer"], bulk.field(_compact(claim)), now.isoformat()))
-            for claim in claims
-        ),
+        ("\t".join((claim["id"], claim["id"], claim["issuer"], bulk.field(_json(claim)), now.isoformat())) for claim in claims),
     )
     outbox.emit_all(session, "charge.foreign", claims, at=now)
     outbox.emit_all(session, "presentment.written", [{"id": claim["id"]} for claim in claims], at=now)

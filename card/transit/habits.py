@@ -6,7 +6,7 @@ one arrives late, it gives way by itself.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
 from typing import Final
@@ -120,6 +120,6 @@ def completed(taps: Sequence[Tap], offered: Iterable[Tap]) -> list[Tap]:
         left = unfilled([*kept, tap])
         if left < alone:
             near = min(taps, key=lambda real: (abs(real.at - tap.at), real.key), default=None)
-            kept.append(replace(tap, rider=near.rider if near is not None else None))
+            kept.append(tap._replace(rider=near.rider if near is not None else None))
             alone = left
     return kept

@@ -20,7 +20,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
-from app.kernel import outbox
+from app.kernel import bulk, outbox
 from app.kernel.city import city_of
 from app.kernel.db import Json
 from app.kernel.ids import new_id
@@ -38,7 +38,7 @@ from card.credentials import (
     Unreadable,
     Verifier,
 )
-from card.transit import authorisation, bulk, charging, evidence, fraud, risk
+from card.transit import authorisation, charging, evidence, fraud, risk
 from card.transit.charging import Arrived
 from card.transit.models import TapAlarm, TapUpload, TerminalBoot, TerminalRow
 from card.transit.rules import SKEW_MAX, Liability, LiabilityReason, OtherTerminal, Reach, Ruling, ruling
@@ -57,6 +57,7 @@ SKEW_MAX_MS: Final = int(SKEW_MAX.total_seconds() * 1000)
 
 GOOD: Final = Ruling(bearer=Liability.ISSUER, reason=LiabilityReason.NOT_DENIED, deadline=None)
 
+_made: Final = tuple.__new__  # a named tuple without the detour of its own constructor
 Key = tuple[str, int]
 log = structlog.get_logger()
 
@@ -104,30 +105,31 @@ def receive(session: Session, *, terminal_id: UUID, body: bytes, proof: str, now
     known = _known(session, terminal_id, records)
     fresh, holders = _judge(session, verifier, _first_of_each(records, known), now=now)
     alarms = [(one.key, one.alarm, _details(one.tap)) for one in fresh.values() if one.alarm]
-    results = []
+    results: list[TapResult] = []
     told: set[Key] = set()
     for record in records:
         if isinstance(record, Unreadable):
             key, result = (record.boot_id, record.seq), (REFUSED, record.refusal.reason.value)
             alarms.append((key, UNREADABLE, {"code": result[1], "detail": record.refusal.detail}))
         else:
-            key = record.tap.boot_id, record.tap.seq
-            digest, verdict = (fresh[key].digest, fresh[key].verdict) if key in fresh else known[key]
+            key = record.tap[:2]
+            one = fresh.get(key)
+            digest, verdict = (one.digest, one.verdict) if one is not None else known[key]
             if digest != record.digest:
                 result = REFUSED, CONFLICT
                 alarms.append((key, CONFLICT, {"digest": record.digest.hex(), "stored": digest.hex()}))
             elif verdict:
                 result = REFUSED, verdict
             else:
-                result = (STORED if key in fresh and key not in told else REPEATED), ""
+                result = (STORED if one is not None and key not in told else REPEATED), ""
                 told.add(key)
-        results.append(TapResult(boot_id=key[0], seq=key[1], outcome=result[0], code=result[1]))
+        results.append(_made(TapResult, (*key, *result)))
     _store(session, terminal, fresh.values(), body=body, proof=proof, records=len(records), now=now)
     _raise_alarms(session, terminal, alarms, now=now)
     _note(terminal, fresh.values(), now=now)
     risk.keep_rulings(session, terminal, [(one.tap, one.ruling) for one in fresh.values() if one.ruling is not GOOD], now=now)
     for one in fresh.values():
-        if one.verdict == Reason.CODE_TOO_OLD:
+        if one.verdict and one.verdict == Reason.CODE_TOO_OLD:
             fraud.suspect(session, key=f"{terminal.id}/{one.tap.boot_id}/{one.tap.seq}", now=now)
     ledger.void_holds(session, lambda: [authorisation.hold_id(one.shown) for one in fresh.values() if one.shown], now=now)
     charging.price(session, _arrived(terminal, fresh.values()), holders=holders, now=now)
@@ -164,7 +166,7 @@ def _first_of_each(records: Iterable[Received | Unreadable], known: Mapping[Key,
     found: dict[Key, Received] = {}
     for record in records:
         if isinstance(record, Received):
-            key = record.tap.boot_id, record.tap.seq
+            key = record.tap[:2]
             if key not in known:
                 found.setdefault(key, record)
     return found
@@ -182,24 +184,19 @@ def _judge(
     hours: dict[int, date] = {}
     for key, record in received.items():
         tap = record.tap
-        at = datetime.fromtimestamp(tap.at_ms / 1000, tz=UTC)
-        hour = tap.at_ms // 3_600_000  # a card-day begins on the hour
+        at_ms = tap.at_ms
+        at = datetime.fromtimestamp(at_ms / 1000, tz=UTC)
+        hour = at_ms // 3_600_000  # a card-day begins on the hour
         if hour not in hours:
             hours[hour] = fares.card_day(at)
         issuer = credentials.issuing_city(tap.card_number) if tap.card_number else ""
-        one = found[key] = _Judged(tap=tap, digest=record.digest, at=at, day=hours[hour], issuer=issuer)
+        one = found[key] = _Judged(tap, record.digest, at, hours[hour], issuer)
         if tap.decision is not Decision.ACCEPTED:
             continue
         if at > now + AHEAD_MAX:
             one.verdict = FAR_AHEAD
             continue
-        try:
-            one.shown = verifier.verify(tap.qr, now=at, uses=TAP_USES)
-        except CredentialRefused as refusal:
-            one.verdict = refusal.reason.value
-        else:
-            same = (one.shown.number, one.shown.counter, one.shown.device_kid) == (tap.card_number, tap.counter, tap.device_kid)
-            one.verdict = "" if same else OTHER_CARD
+        _prove(verifier, one)
     ours = [one for one in found.values() if one.shown is not None and not one.verdict and one.issuer == own]
     holders = cards.holders_of(session, (one.tap.card_number for one in ours))
     denials = cards.denials_of(session, (one.shown.static.status_index for one in ours if one.shown is not None))
@@ -214,12 +211,24 @@ def _judge(
     return found, holders
 
 
+def _prove(verifier: Verifier, one: _Judged) -> None:
+    """Verify what was shown, as of the tap's own time."""
+    tap = one.tap
+    try:
+        shown = one.shown = verifier.verify(tap.qr, now=one.at, uses=TAP_USES)
+    except CredentialRefused as refusal:
+        one.verdict = refusal.reason.value
+        return
+    if (shown.number, shown.counter, shown.device_kid) != (tap.card_number, tap.counter, tap.device_kid):
+        one.verdict = OTHER_CARD
+
+
 def _details(tap: Tap) -> Json:
     return {"card": tap.card_number[-4:], "decision": tap.decision.value}
 
 
 TAP_COLUMNS: Final = (
-    "terminal_id, boot_id, seq, upload_id, digest, prev, kind, device_at, skew_ms, at, received_at, card_day, card_number,"
+    "terminal_id, boot_id, seq, upload_id, received_at, digest, prev, kind, device_at, skew_ms, at, card_day, card_number,"
     " issuer, counter, device_kid, status_index, entitlements, decision, reason, verdict, list_seq, tariff_version, qr,"
     " operator_id, stop_id, line_id, liability, quarantined"
 )
@@ -247,25 +256,31 @@ def _store(
     session.add(upload)
     session.flush()
     begin = f"{terminal.id}\t"
-    upload_id, received = str(upload.id), now.isoformat()
+    stored = f"{upload.id}\t{now.isoformat()}"
     where = f"{terminal.operator_id}\t{bulk.field(terminal.stop_id)}\t{bulk.field(terminal.line_id)}"
+    field, binary = bulk.field, bulk.binary
     lines = []
     for one in fresh:
         tap = one.tap
-        static = one.shown.static if one.shown is not None else None
+        boot_id, seq, kind, device_at, skew_ms, number, counter, device_kid, decision, reason, list_seq, version, prev, qr = tap
+        status_index, entitlements = 0, _HELD_NOTHING
+        if one.shown is not None:
+            static = one.shown.static
+            status_index = static.status_index
+            if static.entitlements:
+                entitlements = field(evidence.held(static.entitlements))
+        at = one.at.isoformat()
+        by_device = at if not skew_ms else datetime.fromtimestamp(device_at / 1000, tz=UTC).isoformat()
         lines.append(
-            f"{begin}{bulk.field(tap.boot_id)}\t{tap.seq}\t{upload_id}\t{bulk.binary(one.digest)}\t{bulk.binary(tap.prev)}\t"
-            f"{tap.kind}\t{_instant(tap.device_at)}\t{tap.skew_ms}\t{one.at.isoformat()}\t{received}\t{one.day}\t"
-            f"{tap.card_number}\t{one.issuer}\t{tap.counter}\t{bulk.binary(tap.device_kid)}\t"
-            f"{static.status_index if static else 0}\t{bulk.field(evidence.held(static.entitlements if static else ()))}\t"
-            f"{tap.decision}\t{bulk.field(tap.reason)}\t{one.verdict}\t{tap.list_seq}\t{bulk.field(tap.tariff_version)}\t"
-            f"{bulk.binary(tap.qr)}\t{where}\t{one.ruling.bearer}\t{abs(tap.skew_ms) > SKEW_MAX_MS}"
+            f"{begin}{field(boot_id)}\t{seq}\t{stored}\t{binary(one.digest)}\t{binary(prev)}\t{kind}\t{by_device}\t{skew_ms}\t"
+            f"{at}\t{one.day}\t{number}\t{one.issuer}\t{counter}\t{binary(device_kid)}\t{status_index}\t{entitlements}\t"
+            f"{decision}\t{field(reason)}\t{one.verdict}\t{list_seq}\t{field(version)}\t{binary(qr)}\t{where}\t"
+            f"{one.ruling.bearer}\t{abs(skew_ms) > SKEW_MAX_MS}"
         )
     bulk.copy(session, "card.tap", TAP_COLUMNS, lines)
 
 
-def _instant(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).isoformat()
+_HELD_NOTHING: Final = evidence.held(())
 
 
 def _raise_alarms(session: Session, terminal: TerminalRow, alarms: Sequence[tuple[Key, str, Json]], *, now: datetime) -> None:
@@ -302,35 +317,30 @@ def on_taps_alarmed(session: Session, payload: Json) -> None:
 def _note(terminal: TerminalRow, fresh: Iterable[_Judged], *, now: datetime) -> None:
     """Keep what the batch says of the terminal."""
     terminal.last_seen_at = now
+    skew_ms, last_tap_at = terminal.skew_ms, terminal.last_tap_at
     for one in fresh:
-        terminal.skew_ms = one.tap.skew_ms
-        if terminal.last_tap_at is None or terminal.last_tap_at < one.at:
-            terminal.last_tap_at = one.at
+        skew_ms = one.tap.skew_ms
+        if last_tap_at is None or last_tap_at < one.at:
+            last_tap_at = one.at
+    terminal.skew_ms, terminal.last_tap_at = skew_ms, last_tap_at
 
 
 def _arrived(terminal: TerminalRow, fresh: Iterable[_Judged]) -> dict[str, Arrived]:
     """The taps that travel, by card and card-day, as the fare engine takes them."""
     found: dict[str, Arrived] = defaultdict(Arrived)
     begin, operator, stop, line = f"{terminal.id}/", terminal.operator_id, terminal.stop_id, terminal.line_id
+    terminal_id = str(terminal.id)
     for one in sorted((one for one in fresh if one.travels), key=lambda one: (one.at, one.tap.seq)):
         assert one.shown is not None
         tap = one.tap
         arrived = found[tap.card_number]
         key = f"{begin}{tap.boot_id}/{tap.seq}"
-        arrived.days.setdefault(one.day, []).append(
-            fares.Tap(
-                key=key,
-                at=one.at,
-                kind=tap.kind.value,
-                operator=operator,
-                stop_id=stop,
-                line=line,
-                token=f"{tap.device_kid.hex()}:{tap.counter}" if tap.device_kid else "",
-                rider=evidence.rider(one.issuer, one.shown.static.entitlements),
-            )
-        )
+        token = f"{tap.device_kid.hex()}:{tap.counter}" if tap.device_kid else ""
+        rider = evidence.rider(one.issuer, one.shown.static.entitlements)
+        taps = arrived.days.setdefault(one.day, [])
+        taps.append(_made(fares.Tap, (key, one.at, tap.kind.value, operator, stop, line, token, rider)))
         arrived.cause.append(key)
-        arrived.terminal_id, arrived.counter = str(terminal.id), tap.counter
+        arrived.terminal_id, arrived.counter = terminal_id, tap.counter
         if one.ruling.bearer is Liability.OPERATOR:
             arrived.liability = Liability.OPERATOR
     return found

@@ -249,13 +249,18 @@ class TapRow(Base):
 
 
 class FareCard(Base):
-    """A card that has travelled here: who holds this row locked prices it alone. ``last_day`` is its latest card-day."""
+    """A card that has travelled here: who holds this row locked prices it alone. ``last_day`` is its latest card-day.
+
+    ``past`` is what the days before ``past_until`` left for caps and month tickets, folded (:mod:`card.transit.past`).
+    """
 
     __tablename__ = "fare_card"
-    __table_args__ = {"schema": "card"}  # noqa: RUF012
+    __table_args__ = (CheckConstraint("(past IS NULL) = (past_until IS NULL)", name="past"), {"schema": "card"})
 
     card_number: Mapped[str] = mapped_column(primary_key=True)
     last_day: Mapped[date | None] = mapped_column(Date)
+    past_until: Mapped[date | None] = mapped_column(Date)
+    past: Mapped[str | None]
 
 
 class TapAlarm(Base):

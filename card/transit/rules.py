@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from app.kernel.errors import Conflict, IllegalMove, Invalid, NotFound, Unauthenticated, msg
 
@@ -259,8 +259,7 @@ class Reach:
         return Reach(highest, tuple(gaps))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """What one pricing changed for one operator."""
 
     operator_id: str
@@ -271,11 +270,7 @@ class Difference:
 def differences(*, owed: dict[str, int], posted: dict[str, int]) -> list[Difference]:
     """What must be posted so that ``posted`` becomes ``owed``, operator by operator; nothing where they agree."""
     return [
-        Difference(
-            operator_id=operator,
-            amount_minor=owed.get(operator, 0) - posted.get(operator, 0),
-            total_minor=owed.get(operator, 0),
-        )
-        for operator in sorted(owed.keys() | posted.keys())
-        if owed.get(operator, 0) != posted.get(operator, 0)
+        Difference(operator, total - before, total)
+        for operator in sorted({**posted, **owed})
+        if (total := owed.get(operator, 0)) != (before := posted.get(operator, 0))
     ]

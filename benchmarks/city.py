@@ -25,6 +25,7 @@ import psutil
 import psycopg
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
+from sqlalchemy.orm import Session
 
 from app import migrate
 from app.demo import postgres
@@ -63,7 +64,6 @@ class Gate:
 
     terminal_id: str
     operator: str
-    stop: str
     kind: TapKind
     key: Ed25519PrivateKey
     boot: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -217,21 +217,29 @@ def fund(of: City, holders: Sequence[UUID], *, now: datetime) -> None:
 
 def gates(of: City, kinds: Sequence[TapKind], *, now: datetime) -> list[Gate]:
     """Metro gates, each at a stop of its own."""
-    found = []
+    operator = of.operators[0]
     with of.database.transaction() as session:
-        operator = of.operators[0]
         stops = [stop for stop, _ in transit.lines_of(session, operator)[0].stops]
-        for number, kind in enumerate(kinds):
-            key = Ed25519PrivateKey.generate()
-            stop = stops[number % len(stops)]
-            token = transit.create_enrolment(
-                session, operator_id=operator, stop_id=stop, mode=kind.value, by="person:measure", now=now
-            )
-            done = transit.enrol(
-                session, token=token.token, public_key=credentials.raw_public(key.public_key()), software="measure", now=now
-            )
-            found.append(Gate(terminal_id=str(done.terminal_id), operator=operator, stop=stop, kind=kind, key=key))
-    return found
+        return [
+            _gate(session, operator, kind, now=now, stop_id=stops[number % len(stops)]) for number, kind in enumerate(kinds)
+        ]
+
+
+def buses(of: City, count: int, *, now: datetime) -> list[Gate]:
+    """Terminals on buses of the first line."""
+    operator = of.operators[1]
+    with of.database.transaction() as session:
+        line = transit.lines_of(session, operator)[0].id
+        return [_gate(session, operator, TapKind.RIDE, now=now, line_id=line) for _ in range(count)]
+
+
+def _gate(session: Session, operator: str, kind: TapKind, *, now: datetime, **where: str) -> Gate:
+    key = Ed25519PrivateKey.generate()
+    token = transit.create_enrolment(session, operator_id=operator, mode=kind.value, by="person:measure", now=now, **where)
+    done = transit.enrol(
+        session, token=token.token, public_key=credentials.raw_public(key.public_key()), software="measure", now=now
+    )
+    return Gate(terminal_id=str(done.terminal_id), operator=operator, kind=kind, key=key)
 
 
 def batches(gate: Gate, riders: Sequence[Phone], at: datetime, *, size: int) -> list[Batch]:
@@ -239,10 +247,16 @@ def batches(gate: Gate, riders: Sequence[Phone], at: datetime, *, size: int) -> 
     found = []
     for start in range(0, len(riders), size):
         group = riders[start : start + size]
-        records = [gate.tap(phone, at + timedelta(milliseconds=start + step)) for step, phone in enumerate(group)]
-        body = credentials.cbor.write({"terminal_id": gate.terminal_id, "batch": records})
-        found.append(Batch(gate=gate, body=body, taps=len(group)))
+        found.append(
+            batch_of(gate, [gate.tap(phone, at + timedelta(milliseconds=start + step)) for step, phone in enumerate(group)])
+        )
     return found
+
+
+def batch_of(gate: Gate, records: Sequence[bytes]) -> Batch:
+    """``records`` as one upload."""
+    body = credentials.cbor.write({"terminal_id": gate.terminal_id, "batch": list(records)})
+    return Batch(gate=gate, body=body, taps=len(records))
 
 
 def send(of: City, batch: Batch) -> None:

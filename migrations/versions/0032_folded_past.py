@@ -17,7 +17,7 @@ def upgrade() -> None:
     """Add the columns; what is there is folded when it is next priced."""
     op.execute("ALTER TABLE card.fare_card ADD COLUMN past_until date, ADD COLUMN past text")
     op.execute("ALTER TABLE card.fare_card ALTER past SET STORAGE EXTERNAL")  # a busy card's is not worth being packed each day
-    op.create_check_constraint("ck_fare_card_past", "fare_card", "(past IS NULL) = (past_until IS NULL)", schema="card")
+    op.create_check_constraint(op.f("ck_fare_card_past"), "fare_card", "(past IS NULL) = (past_until IS NULL)", schema="card")
     op.execute("ALTER TABLE card.fare_card SET (fillfactor = 60)")
     op.execute("ALTER TABLE card.journey SET (fillfactor = 60)")
 
@@ -26,5 +26,5 @@ def downgrade() -> None:
     """Take both away."""
     op.execute("ALTER TABLE card.journey RESET (fillfactor)")
     op.execute("ALTER TABLE card.fare_card RESET (fillfactor)")
-    op.drop_constraint("ck_fare_card_past", "fare_card", schema="card")
+    op.drop_constraint(op.f("ck_fare_card_past"), "fare_card", schema="card")
     op.execute("ALTER TABLE card.fare_card DROP COLUMN past_until, DROP COLUMN past")

@@ -34,7 +34,7 @@ from card.credentials import TapKind
 from card.ledger import AccountId, Transfer, TransferCode
 
 AUTHORISE = "/api/transit/authorise"
-WARM = 200  # requests before the first that counts
+WARM, WARM_TURNS = 200, 10  # requests before the first that counts, and in how many turns
 
 
 def writer(url: str, number: int, facts: tuple, gate: tuple) -> None:
@@ -188,8 +188,9 @@ def online(of: City, gate: Gate, phones: Sequence[Phone], *, rounds: int, each: 
         city.serving(of, workers=2, threads=1),
         city.program(of, "benchmarks.bare:application", port=beside, workers=2, threads=1),
     ):
-        waits(of.port, asks(gate, list(islice(waiting, WARM))), callers=4)
-        waits(beside, [bare] * WARM, callers=4)
+        for _ in range(WARM_TURNS):  # on new connections, which go to whichever process takes them: both must have worked
+            waits(of.port, asks(gate, list(islice(waiting, WARM // WARM_TURNS))), callers=4)
+            waits(beside, [bare] * (WARM // WARM_TURNS), callers=4)
         for callers in (1, 2):
             found: dict[str, list[tuple[float, float]]] = {"bare": [], "authorise": []}
             for _ in range(rounds):
@@ -205,9 +206,9 @@ def online(of: City, gate: Gate, phones: Sequence[Phone], *, rounds: int, each: 
             lines.append(f"  {callers} at a time, p99 / p99 of the bare route: {ratio:.2f} (at most 2)")
     return [
         *lines,
-        "  the rest: two or three signatures (the proof, the code, the city's for a new card: 0.06 ms each); the price;",
-        "  the checks, headers and records of every request. Both go four times to the database and commit once (there: ping,",
-        "  begin, UPDATE, commit; here: ping, terminal with tariffs, card with deny list, hold, each committing by itself)",
+        "  the rest: three signatures (the proof, the code, the city's for a card not seen before: 0.06 ms each); the price;",
+        "  the checks, headers and records of every request. There: ping, begin, UPDATE, commit; here: one statement that",
+        "  compares terminal, tariffs, card and deny list, holds the fare and commits by itself",
     ]
 
 

@@ -4,9 +4,10 @@
 there is no request and there are no settings.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -39,8 +40,17 @@ def equip(database: Database, city: City) -> None:
     database.info[INFO] = city
 
 
+def city_in(database: Database) -> City:
+    """The city whose database this is."""
+    return _city(database.info)
+
+
 def city_of(session: Session) -> City:
     """The city that the session works for."""
-    found = session.info.get(INFO)
+    return _city(session.info)
+
+
+def _city(info: Mapping[Any, Any]) -> City:
+    found = info.get(INFO)
     assert isinstance(found, City), "this database was never told its city"
     return found

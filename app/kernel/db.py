@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 from uuid import UUID
 
-from sqlalchemy import DateTime, Engine, MetaData, Text, Uuid, create_engine, text
+from psycopg import Connection
+from psycopg.pq import TransactionStatus
+from sqlalchemy import DateTime, Engine, MetaData, PoolProxiedConnection, Text, Uuid, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -18,6 +20,7 @@ from app.kernel.settings import Settings
 SCHEMAS: Final = ("app", "card", "services")
 CLOCK_AHEAD: Final = timedelta(minutes=1)  # clocks that are kept by NTP differ by milliseconds
 
+Statements = Connection[tuple[Any, ...]]  # of the driver; each statement commits by itself
 Json = dict[str, Any]  # the only door through which untyped documents enter a column
 
 
@@ -110,8 +113,8 @@ class Database:
         self.info: dict[Any, Any] = {}  # what every session of this database carries in ``session.info``
         self.closing: list[Callable[[], None]] = []  # what ends before the connections are given back
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        each = self.engine.execution_options(isolation_level="AUTOCOMMIT")  # the same pool of connections
-        self._statements = sessionmaker(each, expire_on_commit=False)
+        self._kept: list[PoolProxiedConnection] = []
+        self._keeps = pool_size
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -130,12 +133,28 @@ class Database:
                 raise refusal from error
 
     @contextmanager
-    def statements(self) -> Iterator[Session]:
-        """A session in which every statement is a transaction of its own: without the two ways to the database that beginning
-        and committing take. For who reads and then writes with one statement; no ORM object may be changed in it.
+    def statements(self) -> Iterator[Statements]:
+        """The driver's connection, on which every statement is a transaction of its own: for the one statement that somebody
+        waits for. Beginning, committing and asking whether the connection still lives are three ways to the database, which
+        cost more than the statement.
+
+        So a connection that has died in the meantime shows here: it raises ``OperationalError``, as whatever else the database
+        could not do just now, and whoever may repeat the statement repeats it in a transaction. The connections are the pool's;
+        up to half of them stay with us.
         """
-        with self._statements(info=self.info) as session:
-            yield session
+        try:
+            kept = self._kept.pop()
+        except IndexError:
+            kept = self.engine.raw_connection()
+            cast("Statements", kept.driver_connection).autocommit = True
+        connection = cast("Statements", kept.driver_connection)
+        try:
+            yield connection
+        finally:
+            if connection.pgconn.transaction_status == TransactionStatus.IDLE and len(self._kept) < self._keeps:
+                self._kept.append(kept)
+            else:
+                kept.invalidate()  # nobody else may get it: it would commit by itself
 
     def skew(self, now: datetime) -> timedelta:
         """How far ``now``, of this process's clock, is ahead of the database's clock; negative where it is behind."""
@@ -147,4 +166,6 @@ class Database:
         """End what still uses the database, and give the connections back."""
         while self.closing:
             self.closing.pop()()
+        while self._kept:
+            self._kept.pop().invalidate()
         self.engine.dispose()

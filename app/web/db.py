@@ -7,7 +7,8 @@ from typing import cast
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from app.kernel.db import Database
+from app.kernel.city import City, city_in
+from app.kernel.db import Database, Statements
 from app.kernel.settings import Settings
 
 
@@ -21,11 +22,16 @@ def settings() -> Settings:
     return cast("Settings", current_app.extensions["settings"])
 
 
+def city() -> City:
+    """The city of the running application."""
+    return city_in(database())
+
+
 @contextmanager
-def statements() -> Iterator[Session]:
-    """Statements that each commit by themselves; see ``Database.statements``."""
-    with database().statements() as session:
-        yield session
+def statements() -> Iterator[Statements]:
+    """The driver's connection, whose statements each commit by themselves; see ``Database.statements``."""
+    with database().statements() as connection:
+        yield connection
 
 
 @contextmanager

@@ -18,8 +18,21 @@ from app.kernel.settings import Settings
 from app.web.auth import Caller, access_of
 from app.web.problems import answer
 
+
+class Limits(Limiter):
+    """Limits of single views, which their own decorator checks when the view is called.
+
+    There are none of the whole application or of a blueprint, so there is nothing to look for before every request: the look
+    took longer than Flask's whole way to a view.
+    """
+
+    def _check_request_limit(self, callable_name: str | None = None, in_middleware: bool = True) -> None:
+        if not in_middleware:
+            super()._check_request_limit(callable_name=callable_name, in_middleware=False)
+
+
 csrf: Final = CSRFProtect()
-limiter: Final = Limiter(
+limiter: Final = Limits(
     get_remote_address, default_limits=[], storage_uri="memory://", strategy="moving-window", headers_enabled=True
 )
 
@@ -135,12 +148,14 @@ def install(app: Flask, settings: Settings) -> None:
     @app.after_request
     def harden(response: Response) -> Response:
         policy = NOTHING if response.mimetype in FOR_MACHINES else _policy(settings)
-        response.headers.setdefault("Content-Security-Policy", policy)
-        for name, value in always.items():
-            response.headers.setdefault(name, value)
+        wanted = {"Content-Security-Policy": policy, **always}
+        if request.endpoint != "static":
+            wanted["Cache-Control"] = "no-store"
+        there = {name.lower() for name, _ in response.headers}  # asked once: each ``setdefault`` looks through all of them
+        for name, value in wanted.items():
+            if name.lower() not in there:
+                response.headers.add(name, value)
         response.headers["X-Request-Id"] = g.get("request_id", "")
-        if request.endpoint != "static" and "Cache-Control" not in response.headers:
-            response.headers["Cache-Control"] = "no-store"
         return response
 
     app.jinja_env.globals["csp_nonce"] = csp_nonce

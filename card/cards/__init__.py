@@ -26,6 +26,7 @@ from card.cards.actions import (
 from card.cards.actions import replace_card as replace
 from card.cards.chip_keys import journey_keys, master
 from card.cards.queries import (
+    HOLDER_IF_GOOD,
     Device,
     by_number,
     cards_of,
@@ -59,6 +60,7 @@ from card.cards.rules import (
 )
 
 __all__ = [
+    "HOLDER_IF_GOOD",
     "KIOSK_LIFE",
     "PRINTED_LIFE",
     "RESIDENT_REASONS",

@@ -167,12 +167,15 @@ class Standing(NamedTuple):
     good: bool
 
 
-_STANDING: Final = """
-SELECT c.holder_id, c.status, coalesce((
+_DENIED: Final = """coalesce((
     SELECT d.denied FROM card.deny_change d WHERE d.status_index = %(index)s AND d.delta_seq IS NOT NULL
-    ORDER BY d.delta_seq DESC, d.id DESC LIMIT 1), false)
-FROM card.card c WHERE c.number = %(number)s
-"""
+    ORDER BY d.delta_seq DESC, d.id DESC LIMIT 1), false)"""
+_STANDING: Final = f"SELECT c.holder_id, c.status, {_DENIED} FROM card.card c WHERE c.number = %(number)s"  # noqa: S608
+
+# Whose card %(number)s is, where it and the device behind %(index)s are good now; else no row. For a statement that acts on it.
+HOLDER_IF_GOOD: Final = f"""
+SELECT c.holder_id FROM card.card c WHERE c.number = %(number)s AND c.status = '{Status.ACTIVE}' AND NOT {_DENIED}
+"""  # noqa: S608
 
 
 def standing(session: Session, number: str, status_index: int) -> Standing | None:

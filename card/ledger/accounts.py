@@ -24,6 +24,11 @@ def purse(holder_id: Owner) -> AccountSpec:
     return _guarded(AccountKind.PURSE, holder_id)
 
 
+def purse_key(holder: str) -> str:
+    """The key of a :func:`purse` in SQL, of the holder that the SQL expression ``holder`` gives."""
+    return f"'{AccountKind.PURSE}:' || ({holder})"
+
+
 def medical(holder_id: Owner) -> AccountSpec:
     """The holder's personal account of the medical insurance (个人账户)."""
     return _guarded(AccountKind.MEDICAL, holder_id)

@@ -1,8 +1,8 @@
 """Many at once: the ids of accounts, the rest opened in one statement; the holds of a batch, voided where there are any."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from functools import cache
 from uuid import UUID
 
 from sqlalchemy import ARRAY, Uuid, any_, bindparam, func, insert, select
@@ -10,6 +10,8 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import Session
 
 from app.kernel import bulk
+from app.kernel.db import Statements
+from card.ledger.accounts import purse_key
 from card.ledger.actions import void_hold
 from card.ledger.models import AccountBalance, AccountRow, HoldRow
 from card.ledger.rules import SHARD_BITS, AccountId, AccountSpec, HoldState, TransferCode
@@ -69,23 +71,30 @@ def _open(session: Session, keys: Iterable[str]) -> dict[str, AccountId]:
     return dict(bulk.rows(session, "SELECT key, id FROM card.account WHERE key = ANY(%(keys)s::text[])", keys=wanted))
 
 
-_HOLD: Final = """
-WITH debit AS (SELECT id, shard, ledger, currency FROM card.account WHERE key = %(purse)s AND shard = %(shard)s AND guarded),
-  credit AS (SELECT id, ledger, currency FROM card.account WHERE key = %(payee)s AND shard = %(payee_shard)s),
+@cache
+def _hold_of(holder: bytes) -> bytes:
+    # That no hold has this id yet is for its primary key to say. A look for it beforehand would be planned while the table is
+    # young and short, and read the whole of it ever after.
+    hold = f"""
+WITH debit AS (
+    SELECT id, shard, ledger, currency FROM card.account
+    WHERE key = {purse_key(holder.decode())} AND shard = %(shard)s AND guarded),
+  credit AS (SELECT id, ledger, currency FROM card.account WHERE key = %(payee)s AND shard = %(shard)s),
   held AS (
     UPDATE card.account_balance b SET held_minor = b.held_minor + %(amount)s FROM debit d, credit c
     WHERE b.account_id = d.id AND b.shard = d.shard AND d.ledger = c.ledger AND d.currency = c.currency
       AND b.posted_minor - b.held_minor - b.floor_minor >= %(amount)s
-      AND NOT EXISTS (SELECT FROM card.hold h WHERE h.id = %(id)s AND h.shard = d.shard)
     RETURNING d.id AS debit, c.id AS credit, d.shard)
 INSERT INTO card.hold (id, shard, debit, credit, amount_minor, code, expires_at, reference, held_at, state)
 SELECT %(id)s, shard, debit, credit, %(amount)s, %(code)s, %(until)s, %(reference)s, %(now)s, 'pending' FROM held
-"""
+"""  # noqa: S608  ``holder`` is a constant of ours
+    return hold.encode()
 
 
 def hold_at_once(
-    session: Session,
-    purse: AccountSpec,
+    connection: Statements,
+    holder: bytes,
+    given: Mapping[str, object],
     payee: AccountSpec,
     *,
     hold_id: UUID,
@@ -95,19 +104,16 @@ def hold_at_once(
     reference: str,
     now: datetime,
 ) -> bool:
-    """Reserve ``amount_minor`` on ``purse`` for ``payee`` in one statement, where both are open, the money is there and no hold
-    has this id.
+    """Reserve ``amount_minor`` for ``payee`` on the purse of the holder that the query ``holder`` answers, in one statement.
 
-    Where the answer is no, nothing has changed, and :func:`hold` says why. Two that meet under one new id: one raises
-    ``UniqueViolation``.
+    ``holder`` is SQL that is written once, with its parameters ``given``: whatever must be true now, so that the holder pays,
+    stands in it. Where it answers nobody, an account is not open or the money is not there, the answer is no, nothing has
+    changed, and :func:`hold` says why. Raises ``UniqueViolation`` where a hold has this id.
     """
-    connection = session.connection().connection.driver_connection
-    assert connection is not None
     parameters = {
-        "purse": purse.key,
-        "shard": purse.shard,
+        **given,
+        "shard": payee.shard,
         "payee": payee.key,
-        "payee_shard": payee.shard,
         "id": hold_id,
         "amount": amount_minor,
         "code": int(code),
@@ -115,7 +121,7 @@ def hold_at_once(
         "reference": reference,
         "now": now,
     }
-    return bool(connection.execute(_HOLD, parameters, prepare=True).rowcount)
+    return bool(connection.execute(_hold_of(holder), parameters, prepare=True).rowcount)
 
 
 def void_holds(session: Session, ids: Callable[[], Iterable[UUID]], *, now: datetime) -> int:

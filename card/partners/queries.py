@@ -119,18 +119,23 @@ def _raw(jwks: Json) -> list[tuple[str, bytes]]:
     return [(kid, signing.public_bytes(key)) for kid, key in keys_of(jwks).items()]
 
 
-_own_keys: dict[Path, tuple[int, tuple[str, bytes]]] = {}  # by the key's file, as of its last change
+_own_keys: dict[Path, tuple[Path, int, tuple[str, bytes]]] = {}  # by folder: the key's file, its last change, the key
 
 
 def own_issuer_key(keys_dir: Path) -> tuple[str, bytes]:
     """The city's present card-issuer key as (key id, 32 raw bytes); its file is read again when it has changed."""
-    file = keys_dir / f"{Purpose.CARD_ISSUER}.pem"
-    changed = file.stat().st_mtime_ns if file.exists() else 0
-    known = _own_keys.get(file)
-    if known is None or known[0] != changed or not changed:
-        key = signing.load_or_create(keys_dir, Purpose.CARD_ISSUER)
-        known = _own_keys[file] = file.stat().st_mtime_ns, (key.kid, key.public_bytes)
-    return known[1]
+    known = _own_keys.get(keys_dir)
+    if known is not None:  # for every code that is shown: one look at the file, and nothing else
+        file, changed, own = known
+        try:
+            if file.stat().st_mtime_ns == changed:
+                return own
+        except FileNotFoundError:
+            pass
+    key, file = signing.load_or_create(keys_dir, Purpose.CARD_ISSUER), keys_dir / f"{Purpose.CARD_ISSUER}.pem"
+    own = (key.kid, key.public_bytes)
+    _own_keys[keys_dir] = file, file.stat().st_mtime_ns, own
+    return own
 
 
 def issuer_keys(session: Session) -> dict[str, list[tuple[str, bytes]]]:

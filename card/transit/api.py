@@ -2,11 +2,12 @@
 
 import json
 from datetime import date, datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from flask import Flask, Response, current_app, g, jsonify, request
 from flask_openapi3 import APIBlueprint, Tag
+from psycopg import OperationalError
 from psycopg.errors import DeadlockDetected, UniqueViolation
 from pydantic import BaseModel, Field, field_validator
 from sqlalchemy.exc import DBAPIError
@@ -14,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from app.kernel import clock
 from app.kernel.errors import Forbidden
 from app.web.auth import Caller, Principal, machine, partner_city, principal, public, register_authenticator, terminal
-from app.web.db import settings, statements, transaction
+from app.web.db import city, settings, statements, transaction
 from app.web.security import limiter
 from card import credentials
 from card.credentials import CredentialRefused, Reason, TapKind
@@ -22,6 +23,7 @@ from card.fares import card_day
 from card.transit import authorisation, ingestion, presentments, queries, terminals
 from card.transit.queries import JourneyView, PostingView
 from card.transit.rules import Liability, TerminalProofRefused, UnknownTerminal
+from card.transit.terminals import Remembered
 
 TAG: Final = Tag(name="transit", description="Terminals, taps, journeys, operators' statements, claims between cities.")
 blueprint = APIBlueprint("transit", __name__, abp_tags=[TAG])
@@ -138,17 +140,17 @@ def _proved(*, once: bool) -> Principal:
         except CredentialRefused as refusal:
             raise TerminalProofRefused(refusal.detail, reason=refusal.reason.value) from refusal
         if not once:
-            _known().update({str(row.id): (row.public_key, row.operator_id)})
+            public = credentials.public_from_raw(row.public_key)
+            _known()[str(row.id)] = Remembered(key=row.public_key, public=public, operator_id=row.operator_id)
         return Principal(caller=Caller.TERMINAL, id=str(row.id), organisation=row.operator_id)
 
 
 def _remembered() -> Principal | None:
-    """The terminal, by the key that it had when it last asked; ``g.proved_by`` is that key, for the view to make sure of."""
-    known = _known()
+    """The terminal, by the key that it had when it last asked; ``g.remembered`` is what the view has to make sure of."""
     try:
-        terminal_id, g.proved_by, organisation = terminals.verify_remembered(
+        terminal_id, g.remembered = terminals.verify_remembered(
             request.headers.get("Authorization", ""),
-            known,
+            _known(),
             method=request.method,
             path=request.full_path.rstrip("?"),
             body=request.get_data(),
@@ -156,12 +158,12 @@ def _remembered() -> Principal | None:
         )
     except (CredentialRefused, UnknownTerminal):
         return None
-    return Principal(caller=Caller.TERMINAL, id=terminal_id, organisation=organisation)
+    return Principal(caller=Caller.TERMINAL, id=terminal_id, organisation=g.remembered.operator_id)
 
 
-def _known() -> dict[str, tuple[bytes, str]]:
-    """Key and operator of the terminals that have asked this process; one city's gates are few enough to keep."""
-    found: dict[str, tuple[bytes, str]] = current_app.extensions[KNOWN]
+def _known() -> dict[str, Remembered]:
+    """The terminals that have asked this process; one city's gates are few enough to keep."""
+    found: dict[str, Remembered] = current_app.extensions[KNOWN]
     return found
 
 
@@ -252,18 +254,26 @@ def authorise() -> Response:
 
 def _authorise(kind: TapKind, qr: bytes) -> authorisation.Authorised:
     """Mostly one statement reserves the fare; where it does not, a transaction finds out why."""
-    asked: dict[str, Any] = {"terminal_id": UUID(principal().id), "kind": kind, "qr": qr, "proved_by": g.get("proved_by")}
-    found = None
+    terminal_id = UUID(principal().id)
+    remembered: Remembered | None = g.get("remembered")
+    if remembered is not None and (found := _at_once(terminal_id, remembered, kind, qr)):
+        return found
+    now = clock.now()
+    with transaction() as session:
+        standing = terminals.standing(session, terminal_id, proved_by=remembered.key if remembered else None, now=now)
+        known = _known()
+        known[str(terminal_id)] = known[str(terminal_id)]._replace(standing=standing)
+        return authorisation.authorise(session, standing, kind=kind, qr=qr, now=now)
+
+
+def _at_once(terminal_id: UUID, remembered: Remembered, kind: TapKind, qr: bytes) -> authorisation.Authorised | None:
     try:
-        with statements() as session:
-            found = authorisation.authorise(session, **asked, now=clock.now(), at_once=True)
-    except UniqueViolation:  # the same was asked twice at once: the other has held it by now
-        pass
-    if found is None:
-        with transaction() as session:
-            found = authorisation.authorise(session, **asked, now=clock.now())
-    assert found is not None, "only a decision at once may be none"
-    return found
+        with statements() as connection:
+            return authorisation.at_once(
+                connection, city(), terminal_id=terminal_id, remembered=remembered, kind=kind, qr=qr, now=clock.now()
+            )
+    except (UniqueViolation, OperationalError):  # the same was asked before; the connection had died, or a lock was in the way
+        return None
 
 
 def _receive() -> credentials.Receipt:

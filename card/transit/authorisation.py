@@ -12,16 +12,18 @@ from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from app.kernel.city import city_of
+from app.kernel.city import City, city_of
+from app.kernel.db import Statements
 from app.kernel.ids import derived_id
 from card import cards, credentials, fares, ledger
 from card.credentials import CredentialRefused, Presentation, Reason, TapKind
 from card.ledger import Hold, InsufficientFunds, TransferCode, chart
 from card.transit import evidence, network, terminals
-from card.transit.terminals import Standing
+from card.transit.terminals import STANDS, Remembered, Standing
 
 HELD_FOR: Final = timedelta(minutes=5)
 FOREIGN: Final = "foreign-card"
+PAYER: Final = f"{cards.HOLDER_IF_GOOD} AND {STANDS}".encode()  # one row, or none where the gate may not open at once
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,23 +41,53 @@ def hold_id(shown: Presentation) -> UUID:
     return derived_id(shown.shown_at, "authorise", shown.device_kid.hex(), str(shown.counter))
 
 
-def authorise(
-    session: Session,
+def at_once(
+    connection: Statements,
+    city: City,
     *,
     terminal_id: UUID,
+    remembered: Remembered,
     kind: TapKind,
     qr: bytes,
     now: datetime,
-    proved_by: bytes | None = None,
-    at_once: bool = False,
 ) -> Authorised | None:
-    """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception.
+    """Decide as :func:`authorise`, in one statement, on what this process remembers of the terminal.
 
-    With ``at_once`` nothing is written but by one statement, so ``session`` may commit each by itself; where that one does not
-    do, the answer is None and nothing has changed: decide again in a transaction. ``proved_by`` is the key by which the
-    terminal spoke, where only this process's memory vouches for it. Raises ``UnknownTerminal``, ``CertificateExpired``.
+    The statement holds the fare if the terminal still may speak and stands where it stood, under the same tariffs, the card is
+    good and the money is there. Otherwise the answer is None, nothing has changed, and :func:`authorise` decides or says why.
+    Raises ``UniqueViolation`` where the same was asked before: that one holds it.
     """
-    terminal = terminals.standing(session, terminal_id, proved_by=proved_by, now=now)
+    standing = remembered.standing
+    tariffs = network.kept_tariffs(city.code, standing.operator_id, mark=standing.tariffs) if standing else None
+    if standing is None or tariffs is None:
+        return None
+    try:
+        shown = evidence.shown_at_home(city, qr, now=now)
+    except CredentialRefused:
+        return None
+    stake = _stake(tariffs, standing, shown, kind=kind, now=now)
+    given = terminals.compared(terminal_id, key=remembered.key, standing=standing, now=now)
+    given |= {"number": shown.number, "index": shown.static.status_index}
+    if not stake:
+        return Authorised(approved=True) if connection.execute(PAYER, given, prepare=True).rowcount else None
+    until = shown.shown_at + HELD_FOR
+    done = ledger.hold_at_once(
+        connection,
+        PAYER,
+        given,
+        chart.operator(standing.operator_id),
+        hold_id=hold_id(shown),
+        amount_minor=stake,
+        code=TransferCode.FARE,
+        until=until,
+        reference=_reference(shown),
+        now=now,
+    )
+    return Authorised(approved=True, held_minor=stake, until=until) if done else None
+
+
+def authorise(session: Session, terminal: Standing, *, kind: TapKind, qr: bytes, now: datetime) -> Authorised:
+    """Decide on the code ``qr`` shown at the terminal now. A refusal is an answer, not an exception."""
     try:
         shown = evidence.shown(session, qr, now=now)
     except CredentialRefused as refusal:
@@ -65,31 +97,18 @@ def authorise(
     found = cards.standing(session, shown.number, shown.static.status_index)
     if found is None or not found.good:
         return Authorised(approved=False, code=Reason.CARD_BLOCKED.value if found else cards.UnknownCard.code)
-    stake = _stake(session, terminal, shown, kind=kind, now=now)
+    tariffs = network.remembered_tariffs(session, terminal.operator_id, mark=terminal.tariffs)
+    stake = _stake(tariffs, terminal, shown, kind=kind, now=now)
     if not stake:
         return Authorised(approved=True)
-    until = shown.shown_at + HELD_FOR
-    done = ledger.hold_at_once(
-        session,
-        chart.purse(found.holder_id),
-        chart.operator(terminal.operator_id),
-        hold_id=hold_id(shown),
-        amount_minor=stake,
-        code=TransferCode.FARE,
-        until=until,
-        reference=_reference(shown),
-        now=now,
-    )
-    if done:
-        return Authorised(approved=True, held_minor=stake, until=until)
-    return None if at_once else _hold(session, terminal, shown, holder_id=found.holder_id, stake=stake, now=now)
+    return _hold(session, terminal, shown, holder_id=found.holder_id, stake=stake, now=now)
 
 
 def _reference(shown: Presentation) -> str:
     return f"authorise:{credentials.numbers.masked(shown.number)}"
 
 
-def _stake(session: Session, terminal: Standing, shown: Presentation, *, kind: TapKind, now: datetime) -> int:
+def _stake(tariffs: fares.Tariffs, terminal: Standing, shown: Presentation, *, kind: TapKind, now: datetime) -> int:
     """What the tap costs if nothing follows it, in fen."""
     tap = fares.Tap(
         key="now",
@@ -100,7 +119,6 @@ def _stake(session: Session, terminal: Standing, shown: Presentation, *, kind: T
         line=terminal.line_id,
         rider=evidence.rider(shown.static.issuer, shown.static.entitlements),
     )
-    tariffs = network.remembered_tariffs(session, terminal.operator_id, mark=terminal.tariffs)
     return fares.charge([tap], tariffs, fares.Rider(issuer=shown.static.issuer)).total_minor
 
 

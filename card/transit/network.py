@@ -266,16 +266,21 @@ def tariffs_of(session: Session, operators: Iterable[str]) -> Tariffs:
 _tariffs: dict[tuple[str, str, str], Tariffs] = {}
 
 
+def kept_tariffs(city: str, operator_id: str, *, mark: str) -> Tariffs | None:
+    """What :func:`remembered_tariffs` of the city ``city`` remembers; none: nothing yet."""
+    return _tariffs.get((city, operator_id, mark))
+
+
 def remembered_tariffs(session: Session, operator_id: str, *, mark: str) -> Tariffs:
     """As :func:`tariffs_of` one operator; ``mark`` names its versions as they are now, and the same mark means the same."""
-    key = (city_of(session).code, operator_id, mark)
-    found = _tariffs.get(key)
+    city = city_of(session).code
+    found = kept_tariffs(city, operator_id, mark=mark)
     if found is None:
         found = tariffs_of(session, [operator_id])
         with _lock:
             if len(_tariffs) >= _PUBLISHED_MAX:
                 _tariffs.pop(next(iter(_tariffs)))
-            _tariffs[key] = found
+            _tariffs[city, operator_id, mark] = found
     return found
 
 

@@ -101,6 +101,48 @@ class Standing(NamedTuple):
     tariffs: str
 
 
+class Remembered(NamedTuple):
+    """What a process remembers of a terminal that has asked it: its key, also as raw bytes, and where it last stood, if known.
+
+    All of it may have changed since: who acts on it lets the database compare, with :data:`STANDS`.
+    """
+
+    key: bytes
+    public: credentials.PublicKey
+    operator_id: str
+    standing: Standing | None = None
+
+
+_TARIFFS: Final = """coalesce((
+    SELECT string_agg(v.id || '@' || v.feed_import_id, ',' ORDER BY v.id)
+    FROM card.tariff v WHERE v.operator_id = t.operator_id), '')"""
+_STANDING: Final = f"""
+SELECT t.operator_id, t.stop_id, t.line_id, {_TARIFFS}, t.public_key, t.previous_key, t.certificate_until, t.revoked_at
+FROM card.terminal t WHERE t.id = %(id)s"""  # noqa: S608
+
+# Whether a terminal may speak by the key that proved its request, and stands where it stood: the rule of :func:`standing` once
+# more, for a statement that acts on what :func:`compared` gives it.
+STANDS: Final = f"""EXISTS (
+    SELECT FROM card.terminal t
+    WHERE t.id = %(terminal)s AND t.revoked_at IS NULL AND t.certificate_until > %(now)s
+      AND %(proved_by)s IN (t.public_key, t.previous_key)
+      AND (t.operator_id, t.stop_id, t.line_id, {_TARIFFS}) = (%(operator)s, %(stop)s, %(line)s, %(tariffs)s))"""
+
+
+def compared(terminal_id: UUID, *, key: bytes, standing: Standing, now: datetime) -> dict[str, object]:
+    """What :data:`STANDS` compares."""
+    operator, stop, line, tariffs = standing
+    return {
+        "terminal": terminal_id,
+        "proved_by": key,
+        "operator": operator,
+        "stop": stop,
+        "line": line,
+        "tariffs": tariffs,
+        "now": now,
+    }
+
+
 def create_enrolment(
     session: Session, *, operator_id: str, stop_id: str = "", line_id: str = "", mode: str = "both", by: str, now: datetime
 ) -> EnrolmentToken:
@@ -221,23 +263,23 @@ def terminal_row(session: Session, terminal_id: str, *, now: datetime) -> Termin
 
 
 def verify_remembered(
-    authorization: str, known: Mapping[str, tuple[bytes, str]], *, method: str, path: str, body: bytes, now: datetime
-) -> tuple[str, bytes, str]:
-    """Which terminal of ``known`` (its key and operator by id) signed this request, the key and the operator.
+    authorization: str, known: Mapping[str, Remembered], *, method: str, path: str, body: bytes, now: datetime
+) -> tuple[str, Remembered]:
+    """Which terminal of ``known`` (by id) signed this request with the key that is remembered.
 
-    Asks no database: whoever acts on the answer holds the key against :func:`standing`. Raises ``CredentialRefused`` and
-    ``UnknownTerminal``.
+    Asks no database: whoever acts on the answer holds the key against :func:`standing` or :data:`STANDS`. Raises
+    ``CredentialRefused`` and ``UnknownTerminal``.
     """
-    used: list[tuple[bytes, str]] = []
+    used: list[Remembered] = []
 
     def key_of(terminal_id: str) -> credentials.PublicKey:
         if terminal_id not in known:
             raise UnknownTerminal(terminal_id)
         used.append(known[terminal_id])
-        return credentials.public_from_raw(used[-1][0])
+        return used[-1].public
 
     proof = credentials.verify_proof(authorization, key_of, method=method, path=path, body=body, now=now)
-    return proof.terminal_id, *used[-1]
+    return proof.terminal_id, used[-1]
 
 
 def standing(session: Session, terminal_id: UUID, *, proved_by: bytes | None, now: datetime) -> Standing:
@@ -245,23 +287,15 @@ def standing(session: Session, terminal_id: UUID, *, proved_by: bytes | None, no
 
     Raises ``UnknownTerminal`` where it is revoked or ``proved_by`` is no longer its key, and ``CertificateExpired``.
     """
-    found = bulk.rows(
-        session,
-        """SELECT t.operator_id, t.stop_id, t.line_id, t.public_key, t.previous_key, t.certificate_until, t.revoked_at,
-             (SELECT string_agg(v.id || '@' || v.feed_import_id, ',' ORDER BY v.id)
-              FROM card.tariff v WHERE v.operator_id = t.operator_id)
-           FROM card.terminal t WHERE t.id = %(id)s""",
-        prepare=True,
-        id=terminal_id,
-    )
+    found = bulk.rows(session, _STANDING, prepare=True, id=terminal_id)
     if not found:
         raise UnknownTerminal(str(terminal_id))
-    operator, stop, line, key, previous, until, revoked, tariffs = found[0]
+    operator, stop, line, tariffs, key, previous, until, revoked = found[0]
     if revoked is not None or (proved_by is not None and proved_by not in (key, previous)):
         raise UnknownTerminal(str(terminal_id))
     if until <= now:
         raise CertificateExpired(str(terminal_id))
-    return Standing(operator_id=operator, stop_id=stop, line_id=line, tariffs=tariffs or "")
+    return Standing(operator_id=operator, stop_id=stop, line_id=line, tariffs=tariffs)
 
 
 def renew(session: Session, *, terminal_id: UUID, public_key: bytes, proof: bytes, software: str, now: datetime) -> bytes:

@@ -113,12 +113,8 @@ class City:
     database: Database
     port: int
     operators: tuple[str, str]
-    processes: dict[str, psutil.Process] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        """Where its web server listens."""
-        return f"http://127.0.0.1:{self.port}"
+    ports: list[int] = field(default_factory=list)
+    processes: dict[str, list[psutil.Process]] = field(default_factory=dict)
 
 
 def free_port() -> int:
@@ -259,7 +255,7 @@ def batch_of(gate: Gate, records: Sequence[bytes]) -> Batch:
     return Batch(gate=gate, body=body, taps=len(records))
 
 
-def send(of: City, batch: Batch) -> None:
+def send(port: int, batch: Batch) -> None:
     """One upload over HTTP; every tap must be stored."""
     proof = credentials.prove(
         batch.gate.key,
@@ -269,7 +265,7 @@ def send(of: City, batch: Batch) -> None:
         body=batch.body,
         at=datetime.now(UTC),
     )
-    connection = HTTPConnection("127.0.0.1", of.port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
     connection.request("POST", PATH, batch.body, {"Authorization": proof, "Content-Type": "application/cbor"})
     answer = connection.getresponse()
     body = answer.read()
@@ -280,10 +276,16 @@ def send(of: City, batch: Batch) -> None:
 
 
 def send_all(of: City, waiting: Sequence[Batch], *, connections: int) -> float:
-    """Send every batch over ``connections`` at once; the seconds it took."""
+    """Send every batch over ``connections`` at once, as many to each server as it takes; the seconds it took."""
     began = time.perf_counter()
+    left = iter(waiting)
+
+    def carry(port: int) -> None:
+        for batch in left:
+            send(port, batch)
+
     with ThreadPoolExecutor(connections) as pool:
-        for _ in pool.map(lambda batch: send(of, batch), waiting):
+        for _ in pool.map(carry, (of.ports[n % len(of.ports)] for n in range(connections))):
             pass
     return time.perf_counter() - began
 
@@ -316,26 +318,29 @@ def program(of: City, target: str, *, port: int, workers: int, threads: int) -> 
 
 
 @contextmanager
-def serving(of: City, *, workers: int, threads: int) -> Iterator[City]:
-    """The city's web server (granian) and worker as processes of their own."""
+def serving(of: City, *, servers: int = 1, workers: int, threads: int) -> Iterator[City]:
+    """The city's web servers (granian) and worker as processes of their own; each server has a port (``of.ports``)."""
     environment = {**os.environ, **environment_of(of.settings), "FLASK_APP": "wsgi", "RATELIMIT_ENABLED": "0"}
-    web = granian("wsgi:application", port=of.port, workers=workers, threads=threads)
+    of.ports = [of.port, *(free_port() for _ in range(servers - 1))]
+    webs = [granian("wsgi:application", port=port, workers=workers, threads=threads) for port in of.ports]
     worker = (sys.executable, "-m", "flask", "worker")
     log = (of.settings.data_dir / "programs.log").open("ab")
     started = [
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
-        for command in (web, worker)
+        for command in (*webs, worker)
     ]
     try:
         deadline = time.monotonic() + 60
-        while True:
-            try:
-                httpx.get(f"{of.url}/readyz", trust_env=False).raise_for_status()
-                break
-            except httpx.HTTPError:
-                assert time.monotonic() < deadline, (of.settings.data_dir / "programs.log").read_text()[-2000:]
-                time.sleep(0.2)
-        of.processes = {"web": psutil.Process(started[0].pid), "worker": psutil.Process(started[1].pid)}
+        for port in of.ports:
+            while True:
+                try:
+                    httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False).raise_for_status()
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < deadline, (of.settings.data_dir / "programs.log").read_text()[-2000:]
+                    time.sleep(0.2)
+        watched = [psutil.Process(program.pid) for program in started]
+        of.processes = {"web": watched[:-1], "worker": watched[-1:]}
         yield of
     finally:
         for program in started:
@@ -348,12 +353,14 @@ def serving(of: City, *, workers: int, threads: int) -> Iterator[City]:
         log.close()
 
 
+def _family(programs: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Programs with the processes that they started."""
+    return [one for program in programs for one in (program, *program.children(recursive=True))]
+
+
 def memory_mb(of: City) -> dict[str, float]:
     """Resident memory of web and worker, children included, in MB."""
-    return {
-        name: sum(one.memory_info().rss for one in (process, *process.children(recursive=True))) / 2**20
-        for name, process in of.processes.items()
-    }
+    return {name: sum(one.memory_info().rss for one in _family(programs)) / 2**20 for name, programs in of.processes.items()}
 
 
 def cpu_seconds(of: City) -> dict[str, float]:
@@ -362,7 +369,7 @@ def cpu_seconds(of: City) -> dict[str, float]:
     def spent(processes: Sequence[psutil.Process]) -> float:
         return sum(sum(one.cpu_times()[:2]) for one in processes)
 
-    found = {name: spent([process, *process.children(recursive=True)]) for name, process in of.processes.items()}
+    found = {name: spent(_family(programs)) for name, programs in of.processes.items()}
     with psycopg.connect(of.owner_url) as connection:
         row = connection.execute("SELECT json_agg(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()").fetchone()
     pids = row[0] if row else []

@@ -42,6 +42,7 @@ from card.ledger import Transfer, TransferCode
 
 ROOT = Path(__file__).parents[1]
 FEEDS = ROOT / "app" / "demo" / "feeds"
+SETTINGS = {"shared_buffers": "1GB"}  # beside those of every city of the demonstration; fsync stays on
 MONEY = 1_000_000
 SLICE = 2_000
 PATH = "/api/transit/taps"
@@ -126,7 +127,7 @@ def free_port() -> int:
 @contextmanager
 def city(folder: Path, *, code: str = "320500") -> Iterator[City]:
     """The city's database, migrated, with its feed and keys; its processes are started by :func:`serving`."""
-    server = postgres.start(folder / "postgres")
+    server = postgres.start(folder / "postgres", SETTINGS)
     port = free_port()
     try:
         url = postgres.ensure_database(server, "measured")

@@ -29,13 +29,13 @@ from app import migrate
 from app.demo import postgres
 from app.kernel import ids
 from app.kernel.db import Database
+from benchmarks.city import SETTINGS
 from card import ledger
 from card.ledger import AccountId, Transfer, TransferCode
 
 SHARD_BITS = 48
 HORDAK = Path(__file__).with_name("with_hordak.py")
 HORDAK_PURSES = 20_000  # fewer than ours: every balance is a sum over rows, and these stay in memory
-SETTINGS = {"shared_buffers": "1GB"}  # beside those of every city of the demonstration; fsync stays on
 NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 MONEY = 10_000_000
 COLUMNS = (

@@ -32,6 +32,7 @@ from app.kernel import ids, signing
 from app.kernel.db import Database, Right
 from app.kernel.signing import Purpose
 from benchmarks import ledger as books
+from benchmarks.city import SETTINGS
 from card import ledger
 from card.ledger import Transfer, TransferCode, chart, proofs, tree, verification
 from card.ledger.notes import Checkpoint, signed_note
@@ -291,7 +292,7 @@ def main() -> None:
     facts = asked.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys"
-        server = postgres.start(Path(folder) / "pg", books.SETTINGS)
+        server = postgres.start(Path(folder) / "pg", SETTINGS)
         url = postgres.ensure_database(server, "proofs")
         migrate.upgrade(url)
         key = signing.load_or_create(keys, Purpose.CHECKPOINT)

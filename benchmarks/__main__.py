@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-PROGRAMS = ("ledger", "purchases", "statements", "proofs", "gate", "ingestion", "fares")
+PROGRAMS = ("ledger", "purchases", "statements", "proofs", "gate", "ingestion", "memory", "fares")
 WHAT_IF = "what-if"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 HEAD = """# Results

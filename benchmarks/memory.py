@@ -1,7 +1,7 @@
 """``python -m benchmarks.memory``: the memory of web and worker over a million taps (``--taps`` for fewer).
 
 One city, one web process, one worker; resident memory after every twentieth of the taps. (A gate's is in ``benchmarks.gate``.)
-Everybody rides there and back every day, as commuters do. It takes some ten minutes, so it stands apart from ``make bench``.
+Everybody rides there and back every day, as commuters do.
 """
 
 import argparse

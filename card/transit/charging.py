@@ -283,7 +283,7 @@ def _price_day(
     session: Session, card: _Card, day: date, tariffs: Tariffs, before: Sequence[PastFare], *, now: datetime
 ) -> Charge:
     """Price one card-day, with the missing taps that were put in place and without those that copied a code."""
-    taps: Sequence[Tap] = list(card.taps[day].values())
+    taps: Sequence[Tap] = list(card.taps.get(day, {}).values())
     if card.offered.get(day):
         taps = habits.completed(taps, card.offered[day])
     rider = _plain(card.issuer)

@@ -91,7 +91,7 @@ def pay(port: int, payer: Payer, waiting: list[UUID]) -> list[float]:
 
 def spent(of: city.City, web: psutil.Process) -> tuple[float, float]:
     """CPU seconds so far of the web server and of PostgreSQL's backends."""
-    of.processes = {"web": web}
+    of.processes = {"web": [web]}
     found = city.cpu_seconds(of)
     return found["web"], found["postgres"]
 

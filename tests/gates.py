@@ -9,11 +9,13 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
 
+from app.factory import create_app
 from app.kernel import clock, ids
 from app.kernel.db import Database
 from card import cards, credentials, ledger, transit
 from card.credentials import CHAIN_START, Decision, Entitlement, Receipt, Tap, TapKind
 from card.fares import card_day
+from tests.conftest import make_settings
 
 FEEDS = Path(__file__).parents[1] / "app" / "demo" / "feeds"
 _boots = count(1)
@@ -123,6 +125,14 @@ class Gate:
 def import_feed(session: Session, city: str, *, now: datetime) -> transit.Imported:
     """The demonstration feed of ``city``."""
     return transit.import_feed(session, FEEDS / city, feed_id=city, by="system", now=now)
+
+
+def travelling(database: Database, url: str, folder: Path, *, code: str, now: datetime) -> Database:
+    """``database`` made the city ``code``, with its demonstration feed."""
+    create_app(make_settings(url, folder, city_code=code), database=database)
+    with database.transaction() as session:
+        import_feed(session, code, now=now)
+    return database
 
 
 def gate(session: Session, operator: str, *, stop: str = "", line: str = "", mode: str = "both", now: datetime) -> Gate:

@@ -8,7 +8,6 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.exc import ProgrammingError
 
-from app.factory import create_app
 from app.kernel.db import Database
 from app.kernel.errors import FourEyes, IllegalMove, Invalid
 from card import fares, transit
@@ -16,7 +15,7 @@ from card.fares import FeedRefused
 from card.transit import jobs, repricing
 from card.transit.models import FeedImport, TariffDraftVersion, WhatIfPart
 from tests.conftest import make_settings
-from tests.gates import gate, import_feed, minutes, phone
+from tests.gates import gate, minutes, phone, travelling
 
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)  # 08:00 in Suzhou
 METRO, BUS = "sz-metro", "sz-bus"
@@ -25,10 +24,7 @@ METRO, BUS = "sz-metro", "sz-bus"
 @pytest.fixture
 def suzhou(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Suzhou with its feed."""
-    create_app(make_settings(database_url, tmp_path, city_code="320500"), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320500", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320500", now=NOW)
 
 
 def opened(database: Database, operator_id: str = METRO) -> UUID:

@@ -5,13 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from app.factory import create_app
 from app.kernel import ids
 from app.kernel.db import Database
 from card import ledger, transit
 from card.ledger import TransferCode, chart
-from tests.conftest import make_settings
-from tests.gates import account, books_are_right, gate, import_feed, minutes, phone, purse
+from tests.gates import account, books_are_right, gate, minutes, phone, purse, travelling
 
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)  # 08:00 in Suzhou
 RIDES = ids.derived_id(NOW, "rides")
@@ -20,10 +18,7 @@ RIDES = ids.derived_id(NOW, "rides")
 @pytest.fixture
 def suzhou(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Suzhou with its feed."""
-    create_app(make_settings(database_url, tmp_path, city_code="320500"), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320500", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320500", now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.factory import create_app
 from app.kernel.db import Database
 from card import fares, transit
+from card.credentials import Tap
 from card.transit import charging, network, past
 from card.transit.models import FareCard, FarePosting, JourneyRow, TapRow
-from tests.conftest import make_settings
-from tests.gates import Gate, books_are_right, gate, import_feed, minutes, phone, purse
+from tests.gates import Gate, books_are_right, gate, minutes, phone, purse, travelling
 
 NOW = datetime(2026, 3, 5, 1, 0, tzinfo=UTC)  # nine in the morning in Suzhou
 DAYS = 14  # over the end of no month, or of one
@@ -24,10 +23,7 @@ FUNDS = 100_000
 @pytest.fixture
 def suzhou(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Suzhou with its feed."""
-    create_app(make_settings(database_url, tmp_path, city_code="320500"), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320500", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320500", now=NOW)
 
 
 def folded_is_what_journeys_say(session: Session) -> bool:
@@ -68,7 +64,7 @@ def test_two_weeks_in_any_order_are_priced_as_if_in_one(suzhou: Database, begin:
         rider = phone(session, now=begin, money_minor=FUNDS)
         gates = [gate(session, "sz-metro", stop=stop, now=begin) for stop in ("sz-mudu", "sz-nanshijie", "sz-leqiao")]
         bus = gate(session, "sz-bus", line="sz-bus-you1", mode="ride", now=begin)
-    taps: list[tuple[Gate, object]] = []
+    taps: list[tuple[Gate, Tap]] = []
     for day in range(DAYS):
         at = begin + timedelta(days=day)
         for ride in range(random.choice((0, 1, 2, 3, 4))):
@@ -86,7 +82,7 @@ def test_two_weeks_in_any_order_are_priced_as_if_in_one(suzhou: Database, begin:
             taps[place], taps[other] = taps[other], taps[place]
     for step, (where, tap) in enumerate(taps):
         with suzhou.transaction() as session:
-            where.send(session, [tap], now=begin + timedelta(days=DAYS, minutes=step))  # type: ignore[list-item]
+            where.send(session, [tap], now=begin + timedelta(days=DAYS, minutes=step))
         with suzhou.transaction() as session:
             assert folded_is_what_journeys_say(session), step
     with suzhou.transaction() as session:
@@ -96,5 +92,5 @@ def test_two_weeks_in_any_order_are_priced_as_if_in_one(suzhou: Database, begin:
         assert (posted, charged, purse(session, rider.holder_id)) == (owed, owed, FUNDS - owed)
         kept = session.scalars(select(FareCard)).one()
         assert kept.past is not None
-        assert any(instant for instant in past.unfold(kept.past))
+        assert past.unfold(kept.past)
     assert books_are_right(suzhou)

@@ -9,15 +9,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import ProgrammingError
 
 from app import wiring
-from app.factory import create_app
 from app.kernel.city import city_of
 from app.kernel.db import Database
 from app.kernel.errors import FourEyes
 from app.kernel.signing import Purpose
 from card import cards, credentials, ledger, transit
 from card.transit.models import FraudCase, JourneyRow, TapAlarm
-from tests.conftest import make_settings
-from tests.gates import Phone, account, books_are_right, gate, import_feed, minutes, phone, purse, top_up
+from tests.gates import Phone, account, books_are_right, gate, minutes, phone, purse, top_up, travelling
 
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)  # 08:00 in Nanjing
 CHART = ledger.chart
@@ -26,10 +24,7 @@ CHART = ledger.chart
 @pytest.fixture
 def nanjing(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Nanjing with its feed."""
-    create_app(make_settings(database_url, tmp_path), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320100", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320100", now=NOW)
 
 
 @pytest.mark.parametrize(

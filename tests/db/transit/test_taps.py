@@ -10,15 +10,13 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
-from app.factory import create_app
 from app.kernel.db import Database
 from app.kernel.errors import Invalid
 from app.kernel.outbox import OutboxEvent
 from card import cards, credentials, fares, ledger, transit
 from card.credentials import Decision
 from card.transit.models import FarePosting, JourneyRow, TapAlarm, TapRow
-from tests.conftest import make_settings
-from tests.gates import account, books_are_right, gate, import_feed, minutes, phone, purse, top_up
+from tests.gates import account, books_are_right, gate, import_feed, minutes, phone, purse, top_up, travelling
 
 NOW = datetime(2026, 3, 2, 0, 0, tzinfo=UTC)  # 08:00 in Suzhou
 CHART = ledger.chart
@@ -27,19 +25,13 @@ CHART = ledger.chart
 @pytest.fixture
 def suzhou(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Suzhou with its feed."""
-    create_app(make_settings(database_url, tmp_path, city_code="320500"), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320500", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320500", now=NOW)
 
 
 @pytest.fixture
 def nanjing(database: Database, database_url: str, tmp_path: Path) -> Database:
     """Nanjing with its feed."""
-    create_app(make_settings(database_url, tmp_path), database=database)
-    with database.transaction() as session:
-        import_feed(session, "320100", now=NOW)
-    return database
+    return travelling(database, database_url, tmp_path, code="320100", now=NOW)
 
 
 def test_late_and_out_of_order_taps_move_only_the_difference(suzhou: Database) -> None:
